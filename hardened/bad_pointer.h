@@ -1,0 +1,26 @@
+// What is wrong with a pointer that free, realloc or usable_size was given and that is not a live
+// allocation: the facts, found by looking at the metadata only.
+
+#ifndef HARDENED_BAD_POINTER_H_
+#define HARDENED_BAD_POINTER_H_
+
+#include <cstdint>
+
+#include "hardened/prim/corruption_report.h"
+
+namespace hardened {
+
+// Whether the entry point was about to end the life of the allocation or only to use it.
+enum class PointerUse : uint8_t { kFree, kUse };
+
+// The report about `address`, which `found_by` was given. Reads metadata, never the heap; takes no
+// lock. Requires: no live allocation starts at `address`.
+prim::CorruptionReport ExplainBadPointer(uintptr_t address, PointerUse use, const char* found_by);
+
+// Reports it and aborts.
+[[noreturn, gnu::cold, gnu::noinline]] void ReportBadPointer(const void* pointer, PointerUse use,
+                                                            const char* found_by);
+
+}  // namespace hardened
+
+#endif  // HARDENED_BAD_POINTER_H_

@@ -1,0 +1,365 @@
+#include "hardened/core/arena.h"
+
+#include <cstring>
+
+#include "hardened/prim/check.h"
+#include "hardened/prim/system_info.h"
+
+namespace hardened::core {
+namespace {
+
+// Blocks of metadata for each slice of heap: the most that slabs of the smallest class can need,
+// and room for thread heaps and runs.
+constexpr size_t kBlockBytesPerSlice = 10 * 1024;
+constexpr size_t kBlockBytesFixed = 4 << 20;
+constexpr uint32_t kMaxGrowthSegments = 16;
+
+}  // namespace
+
+bool Arena::Create(prim::PageSource& pages, size_t heap_bytes, prim::RandomStream& random) {
+  const prim::LockGuard guard(lock_);
+  pages_ = &pages;
+  const size_t page = prim::PageSize();
+  const size_t slice_count = heap_bytes >> kSliceShift;
+  if (slice_count >= kNoSpan) return false;
+
+  // Anywhere between 1 TiB and 64 TiB; where that is taken, the kernel's own random choice.
+  const auto random_hint = [&random] {
+    return (uintptr_t{1} << 40) + (random.Next64() % (uintptr_t{63} << 40));
+  };
+  void* heap = pages.Reserve(heap_bytes, kSegmentSize, random_hint());
+  if (heap == nullptr) return false;
+
+  const size_t slice_bytes = RoundUpTo(slice_count * sizeof(SliceDescriptor), page);
+  const size_t span_bytes = RoundUpTo(slice_count * sizeof(Span), page);
+  const size_t dirty_bytes = RoundUpTo(slice_count / 8 + 8, page);
+  const size_t block_bytes =
+      RoundUpTo(slice_count * kBlockBytesPerSlice + kBlockBytesFixed, page);
+  const size_t metadata_bytes = 2 * page + slice_bytes + span_bytes + dirty_bytes + block_bytes;
+  void* metadata = pages.Reserve(metadata_bytes, page, random_hint());
+  if (metadata == nullptr) {
+    pages.Release(heap, heap_bytes);
+    return false;
+  }
+  pages.ExcludeFromDumps(metadata, metadata_bytes);
+
+  uintptr_t next = reinterpret_cast<uintptr_t>(metadata) + page;
+  const auto carve = [&next](size_t bytes) {
+    const CommittedRange range{next, next, next + bytes};
+    next += bytes;
+    return range;
+  };
+  slice_range_ = carve(slice_bytes);
+  span_range_ = carve(span_bytes);
+  dirty_range_ = carve(dirty_bytes);
+  block_range_ = carve(block_bytes);
+  block_next_ = block_range_.start;
+  if (!pages.MakeReadable(reinterpret_cast<void*>(slice_range_.start), slice_bytes)) {
+    pages.Release(heap, heap_bytes);
+    pages.Release(metadata, metadata_bytes);
+    return false;
+  }
+
+  base_ = reinterpret_cast<uintptr_t>(heap);
+  heap_bytes_ = heap_bytes;
+  slices_ = reinterpret_cast<SliceDescriptor*>(slice_range_.start);
+  spans_ = reinterpret_cast<Span*>(span_range_.start);
+  dirty_ = reinterpret_cast<uint64_t*>(dirty_range_.start);
+  index_.Reset(spans_);
+  return true;
+}
+
+bool Arena::EnsureCommitted(CommittedRange& range, uintptr_t up_to, size_t chunk) {
+  if (up_to <= range.committed_end) return true;
+  if (up_to > range.end) return false;
+  const size_t page = prim::PageSize();
+  for (const size_t step : {chunk, page}) {
+    uintptr_t target = range.start + RoundUpTo(up_to - range.start, step < page ? page : step);
+    if (target > range.end) target = range.end;
+    if (pages_->Commit(reinterpret_cast<void*>(range.committed_end),
+                       target - range.committed_end)) {
+      range.committed_end = target;
+      return true;
+    }
+  }
+  return false;
+}
+
+bool Arena::Grow(uint32_t slices) {
+  const uint32_t total = static_cast<uint32_t>(heap_bytes_ >> kSliceShift);
+  // The first slice of an arena stays without access: nothing underflows out of it.
+  const uint32_t start = committed_slices_ == 0 ? 1 : committed_slices_;
+  if (slices > total - start) return false;
+  const uint32_t least =
+      static_cast<uint32_t>(RoundUpTo(size_t{start} + slices, kSlicesPerSegment));
+  for (const uint32_t wanted : {growth_segments_ * kSlicesPerSegment, 0u}) {
+    uint32_t end = static_cast<uint32_t>(RoundUpTo(size_t{start} + wanted, kSlicesPerSegment));
+    if (end < least) end = least;
+    if (end > total) end = total;
+    // One more span than slices: the walk may look at the slice behind the last.
+    if (!EnsureCommitted(slice_range_, slice_range_.start + end * sizeof(SliceDescriptor),
+                         64 << 10) ||
+        !EnsureCommitted(span_range_, span_range_.start + end * sizeof(Span), 64 << 10) ||
+        !EnsureCommitted(dirty_range_, dirty_range_.start + (end / 64 + 1) * sizeof(uint64_t),
+                         64 << 10)) {
+      continue;
+    }
+    if (!pages_->Commit(reinterpret_cast<void*>(AddressOf(start)),
+                        size_t{end - start} << kSliceShift)) {
+      continue;
+    }
+    if (committed_slices_ == 0) index_.Mark(0, 1, SpanState::kUsed);
+    committed_slices_ = end;
+    if (growth_segments_ < kMaxGrowthSegments) growth_segments_ *= 2;
+    InsertFree(start, end - start);
+    return true;
+  }
+  return false;
+}
+
+void Arena::InsertFree(uint32_t first, uint32_t length) {
+  const Span& before = spans_[first - 1];
+  if (before.state == SpanState::kFree) {
+    const uint32_t neighbour = first - before.length;
+    index_.Remove(neighbour);
+    length += first - neighbour;
+    first = neighbour;
+  }
+  const uint32_t behind = first + length;
+  if (behind < committed_slices_ && spans_[behind].state == SpanState::kFree) {
+    index_.Remove(behind);
+    length += spans_[behind].length;
+  }
+  index_.Insert(first, length);
+}
+
+namespace {
+
+// Calls `step(word, mask)` for every word of the bit range [first, first + length); stops when it
+// returns true. Returns whether it did.
+template <class Step>
+bool ForEachWord(uint64_t* bits, uint32_t first, uint32_t length, Step step) {
+  while (length > 0) {
+    const uint32_t offset = first % 64;
+    const uint32_t count = length < 64 - offset ? length : 64 - offset;
+    const uint64_t mask = (count == 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1) << offset;
+    if (step(bits[first / 64], mask)) return true;
+    first += count;
+    length -= count;
+  }
+  return false;
+}
+
+}  // namespace
+
+bool Arena::AnyDirty(uint32_t first, uint32_t length) const {
+  return ForEachWord(dirty_, first, length,
+                     [](uint64_t& word, uint64_t mask) { return (word & mask) != 0; });
+}
+
+void Arena::SetDirty(uint32_t first, uint32_t length, bool dirty) {
+  int32_t change = 0;
+  ForEachWord(dirty_, first, length, [&](uint64_t& word, uint64_t mask) {
+    const uint64_t updated = dirty ? word | mask : word & ~mask;
+    change += std::popcount(updated) - std::popcount(word);
+    word = updated;
+    return false;
+  });
+  dirty_slices_ += static_cast<uint32_t>(change);
+}
+
+uint32_t Arena::AllocateSpan(uint32_t slices, uint32_t alignment, bool* zero) {
+  HARDENED_CHECK(slices > 0 && alignment > 0);
+  const prim::LockGuard guard(lock_);
+  if (alignment > UINT32_MAX / 2 || slices > UINT32_MAX / 2) return kNoSpan;
+  const uint32_t wanted = slices + (alignment - 1);
+  uint32_t found = index_.Take(wanted);
+  if (found == kNoSpan) {
+    if (!Grow(wanted)) return kNoSpan;
+    found = index_.Take(wanted);
+    if (found == kNoSpan) {
+      // Good fit looks one list up; the fresh span may be of exactly the wanted length.
+      if (!Grow(wanted + wanted / SpanIndex::kSecondLevel + 1)) return kNoSpan;
+      found = index_.Take(wanted);
+      if (found == kNoSpan) return kNoSpan;
+    }
+  }
+  const uint32_t length = spans_[found].length;
+  const uintptr_t mask = (uintptr_t{alignment} << kSliceShift) - 1;
+  const uint32_t lead =
+      static_cast<uint32_t>(((AddressOf(found) + mask) & ~mask) - AddressOf(found)) >> kSliceShift;
+  const uint32_t first = found + lead;
+  index_.Mark(first, slices, SpanState::kUsed);
+  if (lead > 0) InsertFree(found, lead);
+  if (length > lead + slices) InsertFree(first + slices, length - lead - slices);
+  *zero = !AnyDirty(first, slices);
+  if (!*zero) SetDirty(first, slices, false);
+  used_slices_ += slices;
+  return first;
+}
+
+bool Arena::ExtendSpan(uint32_t first, uint32_t slices, bool* zero) {
+  const prim::LockGuard guard(lock_);
+  const uint32_t length = spans_[first].length;
+  HARDENED_CHECK(spans_[first].state == SpanState::kUsed && slices > length);
+  const uint32_t behind = first + length;
+  const uint32_t wanted = slices - length;
+  if (behind >= committed_slices_ || spans_[behind].state != SpanState::kFree ||
+      spans_[behind].length < wanted) {
+    return false;
+  }
+  const uint32_t free_length = spans_[behind].length;
+  index_.Remove(behind);
+  index_.Mark(first, slices, SpanState::kUsed);
+  if (free_length > wanted) index_.Insert(first + slices, free_length - wanted);
+  *zero = !AnyDirty(behind, wanted);
+  if (!*zero) SetDirty(behind, wanted, false);
+  used_slices_ += wanted;
+  return true;
+}
+
+void Arena::Release(uint32_t first, uint32_t length, bool dirty, uint64_t now_ms) {
+  used_slices_ -= length;
+  if (dirty) {
+    if (dirty_slices_ == 0) dirty_since_ms_ = now_ms;
+    SetDirty(first, length, true);
+  }
+  InsertFree(first, length);
+  const size_t limit = purge_policy_.dirty_limit_bytes >> kSliceShift;
+  if (dirty_slices_ > limit) PurgeLocked(limit / 2, purge_policy_.calls_per_pass);
+}
+
+void Arena::FreeSpan(uint32_t first, bool dirty, uint64_t now_ms) {
+  const prim::LockGuard guard(lock_);
+  const Span& span = spans_[first];
+  HARDENED_CHECK(span.state == SpanState::kUsed && span.length > 0);
+  Release(first, span.length, dirty, now_ms);
+}
+
+void Arena::TrimSpan(uint32_t first, uint32_t slices, bool dirty, uint64_t now_ms) {
+  const prim::LockGuard guard(lock_);
+  const uint32_t length = spans_[first].length;
+  HARDENED_CHECK(spans_[first].state == SpanState::kUsed && slices > 0 && slices < length);
+  index_.Mark(first, slices, SpanState::kUsed);
+  Release(first + slices, length - slices, dirty, now_ms);
+}
+
+uint32_t Arena::FindUsedSpan(uint32_t slice) const {
+  if (slice >= committed_slices_) return kNoSpan;
+  for (uint32_t first = 0; first <= slice;) {
+    const uint32_t length = spans_[first].length;
+    if (length == 0) return kNoSpan;
+    if (slice - first < length) return spans_[first].state == SpanState::kUsed ? first : kNoSpan;
+    first += length;
+  }
+  return kNoSpan;
+}
+
+size_t Arena::PurgeLocked(size_t keep_slices, uint32_t calls) {
+  const uint32_t words = committed_slices_ / 64 + 1;
+  size_t purged = 0;
+  uint32_t looked = 0;
+  // One turn over the dirty bits, from where the last pass stopped.
+  while (dirty_slices_ > keep_slices && calls > 0 && looked <= words) {
+    if (purge_cursor_ >= words) purge_cursor_ = 0;
+    const uint64_t word = dirty_[purge_cursor_];
+    if (word == 0) {
+      ++purge_cursor_;
+      ++looked;
+      continue;
+    }
+    const uint32_t first = purge_cursor_ * 64 + static_cast<uint32_t>(std::countr_zero(word));
+    uint32_t end = first + 1;
+    while (end < committed_slices_ && (dirty_[end / 64] >> (end % 64) & 1) != 0) ++end;
+    void* start = reinterpret_cast<void*>(AddressOf(first));
+    const size_t bytes = size_t{end - first} << kSliceShift;
+    // Refused (locked pages): the slices stay dirty and another turn may try again.
+    if (!pages_->Drop(start, bytes)) break;
+    SetDirty(first, end - first, false);
+    purged += bytes;
+    --calls;
+  }
+  return purged;
+}
+
+size_t Arena::Purge(uint64_t now_ms, bool force) {
+  const prim::LockGuard guard(lock_);
+  if (dirty_slices_ == 0) return 0;
+  if (!force && now_ms - dirty_since_ms_ < purge_policy_.delay_ms) return 0;
+  const size_t purged = PurgeLocked(0, force ? UINT32_MAX : purge_policy_.calls_per_pass);
+  dirty_since_ms_ = now_ms;
+  return purged;
+}
+
+void* Arena::AllocateMetadata(size_t bytes) {
+  bytes = RoundUpTo(bytes, kBlockUnit);
+  const prim::LockGuard guard(lock_);
+  const size_t list = bytes / kBlockUnit;
+  if (list < kBlockLists && free_blocks_[list] != nullptr) {
+    void* block = free_blocks_[list];
+    std::memcpy(&free_blocks_[list], block, sizeof(void*));
+    std::memset(block, 0, bytes);
+    return block;
+  }
+  if (!EnsureCommitted(block_range_, block_next_ + bytes, 256 << 10)) return nullptr;
+  void* block = reinterpret_cast<void*>(block_next_);
+  block_next_ += bytes;
+  return block;
+}
+
+void Arena::FreeMetadata(void* block, size_t bytes) {
+  bytes = RoundUpTo(bytes, kBlockUnit);
+  const size_t list = bytes / kBlockUnit;
+  HARDENED_CHECK(list < kBlockLists);
+  const prim::LockGuard guard(lock_);
+  std::memcpy(block, &free_blocks_[list], sizeof(void*));
+  free_blocks_[list] = block;
+}
+
+ArenaCounters Arena::Counters() {
+  const prim::LockGuard guard(lock_);
+  const auto committed = [](const CommittedRange& range) {
+    return range.committed_end - range.start;
+  };
+  return {
+      .committed_bytes = size_t{committed_slices_} << kSliceShift,
+      .used_bytes = size_t{used_slices_} << kSliceShift,
+      .dirty_bytes = size_t{dirty_slices_} << kSliceShift,
+      .metadata_bytes = committed(slice_range_) + committed(span_range_) +
+                        committed(dirty_range_) + committed(block_range_),
+  };
+}
+
+void Arena::ValidateForTest() {
+  const prim::LockGuard guard(lock_);
+  uint32_t used = 0;
+  uint32_t dirty = 0;
+  bool previous_free = false;
+  for (uint32_t first = 0; first < committed_slices_;) {
+    const uint32_t length = spans_[first].length;
+    const SpanState state = spans_[first].state;
+    HARDENED_CHECK(length > 0 && length <= committed_slices_ - first);
+    HARDENED_CHECK(spans_[first + length - 1].length == length);
+    HARDENED_CHECK(spans_[first + length - 1].state == state);
+    uint32_t span_dirty = 0;
+    ForEachWord(dirty_, first, length, [&](uint64_t& word, uint64_t mask) {
+      span_dirty += static_cast<uint32_t>(std::popcount(word & mask));
+      return false;
+    });
+    dirty += span_dirty;
+    if (state == SpanState::kFree) {
+      HARDENED_CHECK(!previous_free);
+      // Removing and inserting again checks the links of its list.
+      index_.Remove(first);
+      index_.Insert(first, length);
+    } else {
+      HARDENED_CHECK(state == SpanState::kUsed && span_dirty == 0);
+      if (first != 0) used += length;
+    }
+    previous_free = state == SpanState::kFree;
+    first += length;
+  }
+  HARDENED_CHECK(used == used_slices_ && dirty == dirty_slices_);
+}
+
+}  // namespace hardened::core

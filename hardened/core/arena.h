@@ -1,0 +1,153 @@
+// Arena: a source of segments, and the owner of all state of their slices.
+//
+// An arena has two reservations at unrelated random addresses. The first is the heap itself: slices
+// of 64 KiB, committed in whole segments as the arena grows, never given back as address space. The
+// second is metadata, out of core dumps, with a guard page at both ends:
+//
+//   guard | slice descriptors | spans | dirty bits | metadata blocks (slabs, runs, heaps) | guard
+//
+// The descriptors are readable over their whole length from the start (untouched they are the
+// kernel's zero page), so the free walk may look up any address of the reservation.
+//
+// The slices of an arena are partitioned into spans, free or used. Free neighbours are always
+// merged. A set dirty bit is a slice that is free and may hold old contents; a free slice without
+// it reads as zero. Dirty slices go back to the OS when they exceed a limit or have been dirty for
+// a while; a pass is bounded.
+//
+// Threads: lock() guards everything but the descriptors (slice.h).
+
+#ifndef HARDENED_CORE_ARENA_H_
+#define HARDENED_CORE_ARENA_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/base/thread_annotations.h"
+#include "hardened/core/geometry.h"
+#include "hardened/core/slice.h"
+#include "hardened/core/span_index.h"
+#include "hardened/prim/lock.h"
+#include "hardened/prim/page_source.h"
+#include "hardened/prim/random_stream.h"
+#include "hardened/prim/system_info.h"
+
+namespace hardened::core {
+
+// When free memory goes back to the OS.
+struct PurgePolicy {
+  size_t dirty_limit_bytes = 16 << 20;  // more dirty free memory than this is purged at once
+  uint64_t delay_ms = 250;              // dirty for longer than this: purged at the next chance
+  uint32_t calls_per_pass = 64;         // bound of one pass
+};
+
+struct ArenaCounters {
+  size_t committed_bytes = 0;  // heap segments
+  size_t used_bytes = 0;       // in used spans
+  size_t dirty_bytes = 0;      // free, not yet purged
+  size_t metadata_bytes = 0;   // committed metadata
+};
+
+class Arena {
+ public:
+  constexpr Arena() = default;
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  // Reserves `heap_bytes` (a multiple of the segment size) and the metadata for it.
+  // Returns: false when the address space does not allow it; the arena is then unusable.
+  bool Create(prim::PageSource& pages, size_t heap_bytes, prim::RandomStream& random);
+
+  // Takes a span of `slices`, aligned to `alignment` slices (a power of two) by address.
+  // Returns: its first slice, or kNoSpan. *zero tells whether all of it reads as zero.
+  uint32_t AllocateSpan(uint32_t slices, uint32_t alignment, bool* zero) ABSL_LOCKS_EXCLUDED(lock_);
+  // Gives the used span back. `dirty`: it may hold contents. `now_ms` is a coarse clock.
+  void FreeSpan(uint32_t first, bool dirty, uint64_t now_ms) ABSL_LOCKS_EXCLUDED(lock_);
+  // Lengthens the used span at `first` to `slices` if what follows it is free.
+  bool ExtendSpan(uint32_t first, uint32_t slices, bool* zero) ABSL_LOCKS_EXCLUDED(lock_);
+  // Shortens the used span at `first`, giving its end back.
+  void TrimSpan(uint32_t first, uint32_t slices, bool dirty, uint64_t now_ms)
+      ABSL_LOCKS_EXCLUDED(lock_);
+  // The used span that contains `slice`, by walking the partition: for reports only.
+  // Returns: its first slice, or kNoSpan.
+  uint32_t FindUsedSpan(uint32_t slice) const ABSL_NO_THREAD_SAFETY_ANALYSIS;
+
+  // A zeroed block of metadata, 64-byte aligned. Null when there is none left.
+  void* AllocateMetadata(size_t bytes) ABSL_LOCKS_EXCLUDED(lock_);
+  // Gives a block back; the same size must be given.
+  void FreeMetadata(void* block, size_t bytes) ABSL_LOCKS_EXCLUDED(lock_);
+
+  // Purges what has been dirty for too long (`force`: everything). Bounded unless forced.
+  // Returns: bytes given back.
+  size_t Purge(uint64_t now_ms, bool force) ABSL_LOCKS_EXCLUDED(lock_);
+
+  void set_purge_policy(const PurgePolicy& policy) { purge_policy_ = policy; }
+
+  bool Contains(uintptr_t address) const { return address - base_ < heap_bytes_; }
+  uintptr_t base() const { return base_; }
+  size_t heap_bytes() const { return heap_bytes_; }
+  SliceDescriptor* slices() const { return slices_; }
+  SliceDescriptor& SliceAt(uintptr_t address) const {
+    return slices_[(address - base_) >> kSliceShift];
+  }
+  uint32_t SliceIndex(uintptr_t address) const {
+    return static_cast<uint32_t>((address - base_) >> kSliceShift);
+  }
+  uintptr_t AddressOf(uint32_t slice) const { return base_ + (uintptr_t{slice} << kSliceShift); }
+  prim::PageSource& pages() const { return *pages_; }
+  prim::Lock& lock() ABSL_LOCK_RETURNED(lock_) { return lock_; }
+  ArenaCounters Counters() ABSL_LOCKS_EXCLUDED(lock_);
+
+  // Walks the whole partition and checks it: lengths add up, no two free neighbours, every free
+  // span is in its list, dirty bits only in free spans. Aborts on the first fault.
+  void ValidateForTest() ABSL_LOCKS_EXCLUDED(lock_);
+
+ private:
+  // A range of metadata that is committed from its start as it is used.
+  struct CommittedRange {
+    uintptr_t start = 0;
+    uintptr_t committed_end = 0;
+    uintptr_t end = 0;
+  };
+  bool EnsureCommitted(CommittedRange& range, uintptr_t up_to, size_t chunk)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+
+  bool Grow(uint32_t slices) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // Merges the free span with its free neighbours and files it.
+  void InsertFree(uint32_t first, uint32_t length) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  bool AnyDirty(uint32_t first, uint32_t length) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void SetDirty(uint32_t first, uint32_t length, bool dirty) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void Release(uint32_t first, uint32_t length, bool dirty, uint64_t now_ms)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  size_t PurgeLocked(size_t keep_slices, uint32_t calls) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+
+  static constexpr size_t kBlockUnit = 64;
+  static constexpr size_t kBlockLists = 192;  // blocks up to 12 KiB are recycled by exact size
+
+  uintptr_t base_ = 0;
+  size_t heap_bytes_ = 0;
+  SliceDescriptor* slices_ = nullptr;
+  prim::PageSource* pages_ = nullptr;
+  PurgePolicy purge_policy_;
+
+  alignas(prim::kNoSharing) prim::Lock lock_;
+  uint32_t committed_slices_ ABSL_GUARDED_BY(lock_) = 0;
+  uint32_t growth_segments_ ABSL_GUARDED_BY(lock_) = 1;
+  uint32_t used_slices_ ABSL_GUARDED_BY(lock_) = 0;
+  uint32_t dirty_slices_ ABSL_GUARDED_BY(lock_) = 0;
+  uint32_t purge_cursor_ ABSL_GUARDED_BY(lock_) = 0;
+  uint64_t dirty_since_ms_ ABSL_GUARDED_BY(lock_) = 0;
+  Span* spans_ ABSL_GUARDED_BY(lock_) = nullptr;
+  uint64_t* dirty_ ABSL_GUARDED_BY(lock_) = nullptr;
+  CommittedRange slice_range_ ABSL_GUARDED_BY(lock_);
+  CommittedRange span_range_ ABSL_GUARDED_BY(lock_);
+  CommittedRange dirty_range_ ABSL_GUARDED_BY(lock_);
+  CommittedRange block_range_ ABSL_GUARDED_BY(lock_);
+  uintptr_t block_next_ ABSL_GUARDED_BY(lock_) = 0;
+  std::array<void*, kBlockLists> free_blocks_ ABSL_GUARDED_BY(lock_){};
+  SpanIndex index_ ABSL_GUARDED_BY(lock_);
+};
+
+}  // namespace hardened::core
+
+#endif  // HARDENED_CORE_ARENA_H_

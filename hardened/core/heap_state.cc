@@ -1,0 +1,191 @@
+#include "hardened/core/heap_state.h"
+
+#include <new>
+
+#include "hardened/prim/entropy.h"
+#include "hardened/prim/environment.h"
+#include "hardened/prim/page_source.h"
+#include "hardened/prim/system_info.h"
+
+namespace hardened::core {
+namespace {
+
+constexpr size_t kLargestCage = size_t{16} << 40;
+// With a limit on address space: no cage beyond this share of what is left.
+constexpr size_t kLimitShare = 4;
+
+uint64_t LinkKey(prim::RandomStream& random) {
+  // Odd and not small, so that multiplication by it mixes.
+  return random.Next64() | 1 | uint64_t{1} << 63;
+}
+
+}  // namespace
+
+constinit prim::Sealed<HeapConstants> heap_constants;
+constinit HeapState heap_state;
+
+bool HeapState::Start(const CoreOptions& options, const char* level) {
+  const prim::LockGuard guard(start_lock_);
+  if (started()) return true;
+
+  HeapConstants& constants = heap_constants.Writable();
+  constants.options = options;
+  constants.level = level;
+
+  const prim::LockGuard arenas_guard(arenas_lock_);
+  uint64_t seed = 0;
+  std::byte key[prim::RandomStream::kKeyBytes] = {};
+  if (!prim::RunsWithRaisedPrivileges() &&
+      prim::ParseUnsigned(prim::FindEnvironment("HARDENED_SEED", prim::ProcessEnvironment()),
+                          &seed)) {
+    __builtin_memcpy(key, &seed, sizeof(seed));
+  } else {
+    prim::FillEntropy(key);
+  }
+  random_.Seed(key, 0);
+
+  constants.link_keys.pad_key = LinkKey(random_);
+  constants.link_keys.tag_key = LinkKey(random_);
+
+  size_t bytes = kLargestCage;
+  const size_t left = prim::AddressSpaceLeft();
+  while (bytes > kSegmentSize && bytes / kLimitShare > left / (kLimitShare * kLimitShare)) {
+    bytes /= 2;
+  }
+  for (;; bytes /= 2) {
+    if (bytes < kSegmentSize) return false;
+    if (first_arena_.Create(prim::linux_page_source, bytes, random_)) break;
+  }
+  first_arena_.set_purge_policy(options.purge);
+  arenas_[0] = &first_arena_;
+  arena_count_.store(1, std::memory_order_release);
+
+  constants.cage_base = first_arena_.base();
+  constants.cage_bytes = first_arena_.heap_bytes();
+  constants.cage_slices = first_arena_.slices();
+  heap_constants.Seal();
+  // Pairs with the acquire load in started().
+  started_.store(true, std::memory_order_release);
+  return true;
+}
+
+Arena* HeapState::FindArena(uintptr_t address) const {
+  if (!started()) return nullptr;
+  if (first_arena_.Contains(address)) return arenas_[0];
+  return segment_map_.Find(address);
+}
+
+Arena* HeapState::NewArena(size_t least_bytes) {
+  const uint32_t count = arena_count_.load(std::memory_order_relaxed);
+  if (count == kMaxArenas) return nullptr;
+  least_bytes = RoundUpTo(least_bytes, kSegmentSize);
+  size_t bytes = first_arena_.heap_bytes();
+  const size_t left = prim::AddressSpaceLeft();
+  while (bytes > least_bytes && bytes > left / kLimitShare) bytes /= 2;
+  if (bytes < least_bytes) bytes = least_bytes;
+  bytes = RoundUpTo(bytes, kSegmentSize);
+
+  // The Arena object and the leaves of the map live in the metadata of the first arena.
+  void* block = first_arena_.AllocateMetadata(sizeof(Arena) + alignof(Arena));
+  if (block == nullptr) return nullptr;
+  const uintptr_t aligned = RoundUpTo(reinterpret_cast<uintptr_t>(block), alignof(Arena));
+  Arena* arena = ::new (reinterpret_cast<void*>(aligned)) Arena;
+  for (;; bytes = RoundUpTo(bytes / 2, kSegmentSize)) {
+    if (arena->Create(prim::linux_page_source, bytes, random_)) break;
+    if (bytes / 2 < least_bytes || bytes <= kSegmentSize) return nullptr;
+  }
+  arena->set_purge_policy(heap_constants->options.purge);
+  if (!segment_map_.Register(arena->base(), arena->heap_bytes(), arena, first_arena_)) {
+    return nullptr;
+  }
+  arenas_[count] = arena;
+  arena_count_.store(count + 1, std::memory_order_release);
+  return arena;
+}
+
+ArenaSpan HeapState::AllocateSpan(uint32_t slices, uint32_t alignment) {
+  ArenaSpan span;
+  uint32_t tried = 0;
+  for (;;) {
+    const uint32_t count = arena_count_.load(std::memory_order_acquire);
+    for (; tried < count; ++tried) {
+      span.arena = arenas_[tried];
+      span.first = span.arena->AllocateSpan(slices, alignment, &span.zero);
+      if (span.first != kNoSpan) return span;
+    }
+    const prim::LockGuard guard(arenas_lock_);
+    // Somebody else may have added an arena in the meantime.
+    if (arena_count_.load(std::memory_order_relaxed) != tried) continue;
+    // Besides the span: the first slice, which stays unused, and what good fit rounds up.
+    const size_t wanted = size_t{slices} + alignment;
+    const size_t least = (wanted + wanted / SpanIndex::kSecondLevel + 2) << kSliceShift;
+    if (NewArena(least) == nullptr) return ArenaSpan{};
+  }
+}
+
+void* HeapState::AllocateMetadata(size_t bytes) {
+  const uint32_t count = arena_count_.load(std::memory_order_acquire);
+  for (uint32_t i = 0; i < count; ++i) {
+    void* block = arenas_[i]->AllocateMetadata(bytes);
+    if (block != nullptr) return block;
+  }
+  return nullptr;
+}
+
+size_t HeapState::Purge(uint64_t now_ms, bool force) {
+  size_t purged = 0;
+  const uint32_t count = arena_count_.load(std::memory_order_acquire);
+  for (uint32_t i = 0; i < count; ++i) purged += arenas_[i]->Purge(now_ms, force);
+  return purged;
+}
+
+ArenaCounters HeapState::Counters() {
+  ArenaCounters sum;
+  const uint32_t count = arena_count_.load(std::memory_order_acquire);
+  for (uint32_t i = 0; i < count; ++i) {
+    const ArenaCounters one = arenas_[i]->Counters();
+    sum.committed_bytes += one.committed_bytes;
+    sum.used_bytes += one.used_bytes;
+    sum.dirty_bytes += one.dirty_bytes;
+    sum.metadata_bytes += one.metadata_bytes;
+  }
+  return sum;
+}
+
+void HeapState::SeedStream(prim::RandomStream& random) {
+  const prim::LockGuard guard(arenas_lock_);
+  std::byte key[prim::RandomStream::kKeyBytes];
+  for (size_t i = 0; i < sizeof(key); i += sizeof(uint64_t)) {
+    const uint64_t word = random_.Next64();
+    __builtin_memcpy(key + i, &word, sizeof(word));
+  }
+  random.Seed(key, ++streams_);
+}
+
+void HeapState::LockAll() {
+  start_lock_.Acquire();
+  arenas_lock_.Acquire();
+  const uint32_t count = arena_count_.load(std::memory_order_relaxed);
+  for (uint32_t i = 0; i < count; ++i) arenas_[i]->lock().Acquire();
+}
+
+void HeapState::UnlockAll(bool in_child) {
+  const auto release = [in_child](prim::Lock& lock) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    if (in_child) {
+      lock.ForkReset();
+    } else {
+      lock.Release();
+    }
+  };
+  const uint32_t count = arena_count_.load(std::memory_order_relaxed);
+  for (uint32_t i = count; i > 0; --i) release(arenas_[i - 1]->lock());
+  if (in_child && random_.seeded()) {
+    std::byte fresh[prim::RandomStream::kKeyBytes];
+    prim::FillEntropy(fresh);
+    random_.Rekey(fresh);
+  }
+  release(arenas_lock_);
+  release(start_lock_);
+}
+
+}  // namespace hardened::core

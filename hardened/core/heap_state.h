@@ -1,0 +1,123 @@
+// The state of the heap of this process: what is fixed at first use, the arenas, and where an
+// address is looked up.
+//
+// Start() runs once, before the first allocation. It seals the constants: base and size of the
+// first cage, keys, and the numbers that the level gives to core. More cages follow when the first
+// is full; they are found through the segment map.
+//
+// Threads: any, unless stated.
+
+#ifndef HARDENED_CORE_HEAP_STATE_H_
+#define HARDENED_CORE_HEAP_STATE_H_
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/base/thread_annotations.h"
+#include "hardened/core/arena.h"
+#include "hardened/core/link.h"
+#include "hardened/core/segment_map.h"
+#include "hardened/core/slab.h"
+#include "hardened/core/slice.h"
+#include "hardened/prim/lock.h"
+#include "hardened/prim/sealed.h"
+
+namespace hardened::core {
+
+// What a level tells core, as numbers.
+struct CoreOptions {
+  Placement placement = {};
+  PurgePolicy purge = {};
+  // Freed slots that come back from other threads or leave a full magazine: straight into a
+  // magazine again, or only through the bitmap of their slab.
+  bool collect_into_magazine = true;
+  // Runs get guards of random size in front, from the address space that their slices leave.
+  bool random_run_guards = false;
+  // The end of a run's data is placed against the guard behind it.
+  bool end_aligned_runs = false;
+  // Freed runs kept with their guards, for all threads, in bytes.
+  size_t run_cache_bytes = 32 << 20;
+};
+
+// Fixed at first use, read-only afterwards.
+struct HeapConstants {
+  uintptr_t cage_base = 0;
+  size_t cage_bytes = 0;
+  SliceDescriptor* cage_slices = nullptr;
+  LinkKeys link_keys;
+  CoreOptions options;
+  const char* level = "";
+};
+
+[[gnu::visibility("hidden")]] extern prim::Sealed<HeapConstants> heap_constants;
+
+// A span and where it came from.
+struct ArenaSpan {
+  Arena* arena = nullptr;
+  uint32_t first = kNoSpan;
+  bool zero = false;
+};
+
+class HeapState {
+ public:
+  // Makes the first arena and seals the constants. `level` names the level in reports. Idempotent.
+  // Returns: false when not even a small cage can be had.
+  bool Start(const CoreOptions& options, const char* level) ABSL_LOCKS_EXCLUDED(start_lock_);
+  bool started() const {
+    // Pairs with the release store at the end of Start().
+    return started_.load(std::memory_order_acquire);
+  }
+
+  // A span from the first arena that has one; reserves a further cage when none does.
+  // arena is null when memory is exhausted.
+  ArenaSpan AllocateSpan(uint32_t slices, uint32_t alignment);
+
+  // Metadata from any arena. Null when memory is exhausted.
+  void* AllocateMetadata(size_t bytes);
+
+  // The descriptor of the slice that holds `address`; null when it is not memory of this heap.
+  SliceDescriptor* FindSlice(uintptr_t address) const {
+    const uintptr_t offset = address - heap_constants->cage_base;
+    if (offset < heap_constants->cage_bytes) {
+      return &heap_constants->cage_slices[offset >> kSliceShift];
+    }
+    Arena* arena = FindArena(address);
+    return arena == nullptr ? nullptr : &arena->SliceAt(address);
+  }
+  Arena* FindArena(uintptr_t address) const;
+
+  // Gives back what has been dirty for too long.
+  size_t Purge(uint64_t now_ms, bool force);
+
+  ArenaCounters Counters();
+
+  // Seeds a random stream from the process's entropy, or from HARDENED_SEED.
+  void SeedStream(prim::RandomStream& random);
+
+  // fork(): takes and releases every lock of this object and its arenas.
+  void LockAll() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void UnlockAll(bool in_child) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+
+ private:
+  static constexpr uint32_t kMaxArenas = 256;
+
+  Arena* NewArena(size_t least_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
+
+  prim::Lock start_lock_;
+  std::atomic<bool> started_{false};
+  Arena first_arena_;
+  prim::Lock arenas_lock_;  // before any Arena::lock()
+  prim::RandomStream random_ ABSL_GUARDED_BY(arenas_lock_);
+  uint64_t streams_ ABSL_GUARDED_BY(arenas_lock_) = 0;
+  std::atomic<uint32_t> arena_count_{0};
+  std::array<Arena*, kMaxArenas> arenas_{};
+  SegmentMap segment_map_;
+};
+
+[[gnu::visibility("hidden")]] extern HeapState heap_state;
+
+}  // namespace hardened::core
+
+#endif  // HARDENED_CORE_HEAP_STATE_H_

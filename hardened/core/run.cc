@@ -1,0 +1,266 @@
+#include "hardened/core/run.h"
+
+#include <cstring>
+
+#include "hardened/core/heap_state.h"
+#include "hardened/prim/check.h"
+
+namespace hardened::core {
+namespace {
+
+// Below this, copying is cheaper than the system calls of moving pages.
+constexpr size_t kMoveThreshold = 1 << 20;
+// From here on a run that must read as zero is dropped instead of cleared.
+constexpr size_t kDropThreshold = 4 << 20;
+// A shrunk run gives whole slices back from this many on.
+constexpr uint32_t kTrimSlices = 16;
+
+void* Pointer(uintptr_t address) { return reinterpret_cast<void*>(address); }
+
+uintptr_t SpanStart(const Run& run) { return run.arena->AddressOf(run.first_slice); }
+uintptr_t SpanEnd(const Run& run) { return run.arena->AddressOf(run.first_slice + run.slices); }
+uintptr_t DataEnd(const Run& run) { return run.pages + run.page_bytes; }
+
+// Where the data starts within the first page: at its start, or so that its end meets the guard.
+uintptr_t PlaceData(const Run& run, size_t bytes, size_t alignment) {
+  if (!heap_constants->options.end_aligned_runs) return run.pages;
+  const size_t align = alignment > kSlotAlignment ? alignment : kSlotAlignment;
+  return (DataEnd(run) - bytes) & ~(uintptr_t{align} - 1);
+}
+
+void Describe(Run& run) {
+  SliceDescriptor& slice = run.arena->SliceAt(run.data);
+  slice.owner.store(nullptr, std::memory_order_relaxed);
+  slice.records = &run.record;
+  slice.base_low = static_cast<uint32_t>(run.data);
+  slice.inverse = 1;
+  slice.slot_count = 1;
+  slice.shift = 0;
+  slice.size_class = 0;
+  slice.use = SliceUse::kRun;
+  slice.released = false;
+}
+
+void InstallTailGuard(Run& run) {
+  run.tail_guarded =
+      run.arena->pages().InstallGuard(Pointer(DataEnd(run)), SpanEnd(run) - DataEnd(run));
+}
+
+bool RemoveTailGuard(Run& run) {
+  if (run.tail_guarded && !run.arena->pages().RemoveGuard(Pointer(DataEnd(run)),
+                                                          SpanEnd(run) - DataEnd(run))) {
+    return false;
+  }
+  run.tail_guarded = false;
+  return true;
+}
+
+// Returns the run's span to its arena and its Run to the metadata.
+void ReleaseRun(Run& run, uint64_t now_ms) {
+  Arena& arena = *run.arena;
+  prim::PageSource& pages = arena.pages();
+  SliceDescriptor& slice = arena.SliceAt(run.data);
+  slice.released = true;
+  const bool unguarded =
+      RemoveTailGuard(run) &&
+      (!run.front_guarded || pages.RemoveGuard(Pointer(SpanStart(run)), run.pages - SpanStart(run)));
+  const bool renewed = !run.moved || pages.Renew(Pointer(run.pages), run.page_bytes);
+  const uint32_t first = run.first_slice;
+  arena.FreeMetadata(&run, sizeof(Run));
+  // A span whose guards cannot be taken away is never used again.
+  if (unguarded && renewed) arena.FreeSpan(first, /*dirty=*/true, now_ms);
+}
+
+}  // namespace
+
+constinit RunCache run_cache;
+constinit RunCounters run_counters;
+
+Run* RunCache::Take(size_t page_bytes) {
+  if (bytes() == 0) return nullptr;
+  const prim::LockGuard guard(lock_);
+  for (Run** link = &BucketOf(page_bytes); *link != nullptr; link = &(*link)->next) {
+    Run* run = *link;
+    if (run->page_bytes != page_bytes) continue;
+    *link = run->next;
+    bytes_.store(bytes() - page_bytes, std::memory_order_relaxed);
+    return run;
+  }
+  return nullptr;
+}
+
+bool RunCache::Put(Run& run, uint64_t now_ms) {
+  if (run.page_bytes > kMaxCachedRun || run.moved) return false;
+  const prim::LockGuard guard(lock_);
+  if (bytes() + run.page_bytes > heap_constants->options.run_cache_bytes) return false;
+  run.freed_ms = now_ms;
+  Run*& head = BucketOf(run.page_bytes);
+  run.next = head;
+  head = &run;
+  bytes_.store(bytes() + run.page_bytes, std::memory_order_relaxed);
+  return true;
+}
+
+void RunCache::Purge(uint64_t now_ms, uint64_t delay_ms) {
+  if (bytes() == 0) return;
+  Run* leaving = nullptr;
+  {
+    const prim::LockGuard guard(lock_);
+    for (Run*& head : buckets_) {
+      for (Run** link = &head; *link != nullptr;) {
+        Run* run = *link;
+        if (now_ms - run->freed_ms < delay_ms) {
+          link = &run->next;
+          continue;
+        }
+        *link = run->next;
+        bytes_.store(bytes() - run->page_bytes, std::memory_order_relaxed);
+        run->next = leaving;
+        leaving = run;
+      }
+    }
+  }
+  while (leaving != nullptr) {
+    Run* run = leaving;
+    leaving = run->next;
+    ReleaseRun(*run, now_ms);
+  }
+}
+
+Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero) {
+  const size_t page = prim::PageSize();
+  if (bytes > PTRDIFF_MAX || alignment > PTRDIFF_MAX) return nullptr;
+  const size_t page_bytes = prim::RoundUp(bytes == 0 ? 1 : bytes, page);
+  Run* run = alignment <= page ? run_cache.Take(page_bytes) : nullptr;
+  if (run != nullptr) {
+    *zero = false;
+    const uintptr_t data = PlaceData(*run, bytes, alignment);
+    if (data != run->data) {
+      // End-aligned data may start in another slice than before.
+      run->arena->SliceAt(run->data).released = true;
+      run->data = data;
+    }
+  } else {
+    const size_t align_room = alignment > page ? alignment : 0;
+    const size_t total = page_bytes + align_room + 2 * page;
+    if (total < page_bytes) return nullptr;
+    const size_t slices = (total + kSliceSize - 1) >> kSliceShift;
+    if (slices > UINT32_MAX / 4) return nullptr;
+    const ArenaSpan span = heap_state.AllocateSpan(static_cast<uint32_t>(slices), 1);
+    if (span.arena == nullptr) return nullptr;
+    run = static_cast<Run*>(span.arena->AllocateMetadata(sizeof(Run)));
+    if (run == nullptr) {
+      span.arena->FreeSpan(span.first, !span.zero, prim::CoarseMilliseconds());
+      return nullptr;
+    }
+    *zero = span.zero;
+    run->arena = span.arena;
+    run->first_slice = span.first;
+    run->slices = static_cast<uint32_t>(slices);
+    run->page_bytes = page_bytes;
+    const uintptr_t start = SpanStart(*run);
+    if (align_room > 0) {
+      run->pages = prim::RoundUp(start + page, alignment);
+    } else {
+      const size_t spare_pages = ((slices << kSliceShift) - total) / page;
+      const size_t extra = heap_constants->options.random_run_guards
+                               ? heap.random().Below(static_cast<uint32_t>(spare_pages) + 1)
+                               : 0;
+      run->pages = start + page * (1 + extra);
+    }
+    run->data = PlaceData(*run, bytes, alignment);
+    run->front_guarded = run->arena->pages().InstallGuard(Pointer(start), run->pages - start);
+    InstallTailGuard(*run);
+  }
+  run->record.store(kFreedRecord, std::memory_order_relaxed);
+  run->requested = bytes;
+  run->thread_id = heap.thread_id();
+  Describe(*run);
+  run_counters.allocations.fetch_add(1, std::memory_order_relaxed);
+  run_counters.live.fetch_add(1, std::memory_order_relaxed);
+  run_counters.live_bytes.fetch_add(page_bytes, std::memory_order_relaxed);
+  return run;
+}
+
+void FreeRun(Run& run) {
+  run_counters.live.fetch_sub(1, std::memory_order_relaxed);
+  run_counters.live_bytes.fetch_sub(run.page_bytes, std::memory_order_relaxed);
+  const uint64_t now = prim::CoarseMilliseconds();
+  if (!run_cache.Put(run, now)) ReleaseRun(run, now);
+}
+
+void ClearRun(Run& run, size_t bytes) {
+  if (run.page_bytes >= kDropThreshold &&
+      run.arena->pages().Drop(Pointer(run.pages), run.page_bytes)) {
+    return;
+  }
+  std::memset(Pointer(run.data), 0, bytes);
+}
+
+bool ResizeRun(Run& run, size_t bytes) {
+  const size_t page = prim::PageSize();
+  const size_t lead = run.data - run.pages;
+  if (bytes == 0 || bytes > PTRDIFF_MAX - lead - page) return false;
+  const size_t wanted = prim::RoundUp(lead + bytes, page);
+  prim::PageSource& pages = run.arena->pages();
+  if (wanted < run.page_bytes) {
+    const uintptr_t new_end = run.pages + wanted;
+    const uintptr_t old_end = DataEnd(run);
+    const uint32_t needed = static_cast<uint32_t>(
+        (new_end + page - SpanStart(run) + kSliceSize - 1) >> kSliceShift);
+    if (run.slices - needed >= kTrimSlices && !run.moved && RemoveTailGuard(run)) {
+      run.arena->TrimSpan(run.first_slice, needed, /*dirty=*/true, prim::CoarseMilliseconds());
+      run.slices = needed;
+      run.page_bytes = wanted;
+      InstallTailGuard(run);
+    } else {
+      // The guard grows over what is given back; guards drop the pages under them, or are made to.
+      if (!run.tail_guarded || !pages.InstallGuard(Pointer(new_end), old_end - new_end)) {
+        pages.Drop(Pointer(new_end), old_end - new_end);
+        run.requested = bytes;
+        return true;
+      }
+      pages.Drop(Pointer(new_end), old_end - new_end);
+      run.page_bytes = wanted;
+    }
+  } else if (wanted > run.page_bytes) {
+    uintptr_t span_end = SpanEnd(run);
+    const uintptr_t new_end = run.pages + wanted;
+    if (new_end + page > span_end) {
+      const size_t slices = (new_end + page - SpanStart(run) + kSliceSize - 1) >> kSliceShift;
+      bool zero;
+      if (slices > UINT32_MAX / 4 ||
+          !run.arena->ExtendSpan(run.first_slice, static_cast<uint32_t>(slices), &zero)) {
+        return false;
+      }
+      // The old guard ends where the span ended; the rest of the new space is not guarded yet.
+      const bool guarded = run.tail_guarded;
+      if (guarded && !pages.RemoveGuard(Pointer(DataEnd(run)), span_end - DataEnd(run))) {
+        run.arena->TrimSpan(run.first_slice, run.slices, /*dirty=*/true,
+                            prim::CoarseMilliseconds());
+        return false;
+      }
+      run.slices = static_cast<uint32_t>(slices);
+      run.page_bytes = wanted;
+      InstallTailGuard(run);
+    } else {
+      if (run.tail_guarded && !pages.RemoveGuard(Pointer(DataEnd(run)), new_end - DataEnd(run))) {
+        return false;
+      }
+      run.page_bytes = wanted;
+    }
+  }
+  run.requested = bytes;
+  return true;
+}
+
+bool MoveRunContents(Run& from, Run& to, size_t bytes) {
+  if (bytes < kMoveThreshold || from.data != from.pages || to.data != to.pages) return false;
+  const size_t moved = prim::RoundUp(bytes, prim::PageSize());
+  if (moved > from.page_bytes || moved > to.page_bytes) return false;
+  if (!from.arena->pages().MovePages(Pointer(from.pages), Pointer(to.pages), moved)) return false;
+  from.moved = to.moved = true;
+  return true;
+}
+
+}  // namespace hardened::core

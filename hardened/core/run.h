@@ -1,0 +1,110 @@
+// Run: a large allocation: whole pages of its own slices, with a guard at both ends.
+//
+//   slices  | guard (>= 1 page) | data: committed pages | guard (>= 1 page) |
+//
+// The data starts anywhere in the first slices of its span, so the space that a run leaves of its
+// slices becomes guard, and its place within them can be random. One Run in the metadata and one
+// slice descriptor, that of the slice in which the data starts, describe it.
+//
+// Freed runs are kept for a while with guards and memory in place, for the next request of the same
+// number of pages: giving a run back costs system calls and page faults on the way back.
+//
+// A run has no owner. Its record is claimed by compare-and-swap, so a double free is seen at the
+// call from any thread.
+//
+// Threads: a run belongs to whoever allocated it, until it is claimed for freeing. The cache has a
+// lock of its own.
+
+#ifndef HARDENED_CORE_RUN_H_
+#define HARDENED_CORE_RUN_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/base/thread_annotations.h"
+#include "hardened/core/arena.h"
+#include "hardened/core/slot_record.h"
+#include "hardened/core/thread_heap.h"
+#include "hardened/prim/lock.h"
+
+namespace hardened::core {
+
+struct Run {
+  SlotRecord record;         // first: descriptors point here
+  bool front_guarded;
+  bool tail_guarded;
+  bool moved;                // its pages came by MovePages: Renew() them before others use them
+  uint32_t first_slice;
+  uint32_t slices;
+  Arena* arena;
+  uintptr_t pages;           // first data page
+  size_t page_bytes;         // of the data pages
+  uintptr_t data;            // what the program holds; >= pages
+  size_t requested;          // bytes asked for
+  uint64_t thread_id;        // of the thread that allocated it
+  uint64_t freed_ms;
+  Run* next;                 // in the cache
+
+  static Run* OfRecord(SlotRecord* record) { return reinterpret_cast<Run*>(record); }
+  // Bytes from data to the guard behind it.
+  size_t capacity() const { return pages + page_bytes - data; }
+};
+
+// Makes a run of at least `bytes` aligned to `alignment` (a power of two). Its record is dead, its
+// descriptor in place. *zero tells whether the data reads as zero.
+// Returns: null when memory is exhausted.
+Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero);
+
+// Gives back a run that the caller has claimed (its record is kFreedRecord).
+void FreeRun(Run& run);
+
+// Makes the first `bytes` of data read as zero: by dropping the pages of a big run, so that they are
+// not touched, by clearing those of a small one.
+void ClearRun(Run& run, size_t bytes);
+
+// Changes the size of a live run in place.
+// Returns: whether it could be done; nothing has changed when not.
+bool ResizeRun(Run& run, size_t bytes);
+
+// Moves the first `bytes` of data from one run to another without copying where the pages line up.
+// Returns: false when the caller must copy.
+bool MoveRunContents(Run& from, Run& to, size_t bytes);
+
+class RunCache {
+ public:
+  // A cached run of exactly `page_bytes`, or null.
+  Run* Take(size_t page_bytes) ABSL_LOCKS_EXCLUDED(lock_);
+  // Returns: false when the run does not belong into the cache.
+  bool Put(Run& run, uint64_t now_ms) ABSL_LOCKS_EXCLUDED(lock_);
+  // Gives runs back that were freed more than `delay_ms` ago.
+  void Purge(uint64_t now_ms, uint64_t delay_ms) ABSL_LOCKS_EXCLUDED(lock_);
+
+  size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
+  void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS { lock_.Acquire(); }
+  void UnlockAfterFork(bool in_child) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    in_child ? lock_.ForkReset() : lock_.Release();
+  }
+
+ private:
+  static constexpr size_t kBuckets = 64;
+  static constexpr size_t kMaxCachedRun = 4 << 20;
+  Run*& BucketOf(size_t page_bytes) { return buckets_[(page_bytes >> 12) % kBuckets]; }
+
+  prim::Lock lock_;  // taken with no other lock held, and none is taken under it
+  std::atomic<size_t> bytes_{0};
+  std::array<Run*, kBuckets> buckets_ ABSL_GUARDED_BY(lock_){};
+};
+
+extern RunCache run_cache;
+
+struct RunCounters {
+  std::atomic<uint64_t> allocations{0};
+  std::atomic<uint64_t> live{0};
+  std::atomic<uint64_t> live_bytes{0};  // data pages
+};
+extern RunCounters run_counters;
+
+}  // namespace hardened::core
+
+#endif  // HARDENED_CORE_RUN_H_

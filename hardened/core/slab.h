@@ -1,0 +1,95 @@
+// Slab: the metadata of one slab, a span of slices cut into equal slots of one class.
+//
+// Layout of its metadata block: Slab | records, 2 bytes a slot | bitmap, 1 bit a slot.
+//
+// A set bit is a slot that may be drawn. Slots in a magazine, in a quarantine or live have no bit.
+// The records tell the program's view of a slot, the bitmap the allocator's.
+//
+// Threads: the owning thread only, except where the records are concerned (slot_record.h).
+
+#ifndef HARDENED_CORE_SLAB_H_
+#define HARDENED_CORE_SLAB_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "hardened/core/arena.h"
+#include "hardened/core/magazine.h"
+#include "hardened/core/size_class.h"
+#include "hardened/core/slot_record.h"
+#include "hardened/prim/random_stream.h"
+
+namespace hardened::core {
+
+// How the slots of a refill are chosen.
+struct Placement {
+  // Free slots are drawn uniformly from the whole slab when 0. Otherwise they are taken in the
+  // order of their addresses and shuffled within windows of this many bytes.
+  uint32_t window_bytes = 0;
+};
+
+class Slab {
+ public:
+  // Bytes of metadata for a slab of `size_class`.
+  static constexpr size_t MetadataBytes(SizeClass size_class);
+
+  // Describes a fresh slab in a zeroed block of MetadataBytes(). `zero`: its memory reads as zero.
+  void Initialise(Arena& arena, uint32_t first_slice, SizeClass size_class, bool zero);
+
+  uint32_t free_count() const { return free_count_; }
+  uint32_t slot_count() const { return slot_count_; }
+  bool empty() const { return free_count_ == slot_count_; }
+  SizeClass size_class() const { return size_class_; }
+  uint32_t first_slice() const { return first_slice_; }
+  uintptr_t base() const { return base_; }
+  Arena& arena() const { return *arena_; }
+  SlotRecord* records() { return reinterpret_cast<SlotRecord*>(this + 1); }
+  static Slab* OfRecords(SlotRecord* records) { return reinterpret_cast<Slab*>(records) - 1; }
+
+  // Draws up to `count` free slots into `out`, first drawn first.
+  // Returns: how many. Each subset of that size is equally likely when the window is 0.
+  uint32_t Draw(const Placement& placement, prim::RandomStream& random, uint32_t count,
+                MagazineEntry* out);
+
+  // Makes a slot drawable again. Requires: it is not.
+  void Return(uint32_t index);
+
+  // Links of the list of its bin; owned by the thread heap.
+  Slab* next = nullptr;
+  Slab* previous = nullptr;
+  bool listed = false;
+
+ private:
+  uint64_t* bitmap() {
+    return reinterpret_cast<uint64_t*>(reinterpret_cast<uintptr_t>(records()) +
+                                       RoundUpTo(slot_count_ * sizeof(SlotRecord), 8));
+  }
+  uint32_t DrawUniform(prim::RandomStream& random, uint32_t count, MagazineEntry* out);
+  uint32_t DrawInOrder(uint32_t count, MagazineEntry* out);
+  void Take(uint32_t index, MagazineEntry& out);
+
+  Arena* arena_ = nullptr;
+  uintptr_t base_ = 0;
+  uint32_t first_slice_ = 0;
+  uint32_t slot_size_ = 0;
+  uint32_t slot_count_ = 0;
+  uint32_t free_count_ = 0;
+  uint32_t lowest_word_ = 0;  // no bit is set in a word below
+  SizeClass size_class_ = 0;
+};
+
+constexpr size_t Slab::MetadataBytes(SizeClass size_class) {
+  const size_t slots = SlotsPerSlab(size_class);
+  return sizeof(Slab) + RoundUpTo(slots * sizeof(SlotRecord), 8) + (slots + 63) / 64 * 8;
+}
+
+// Describes the slices of `slab` to the free walk, with `owner`.
+void DescribeSlab(Slab& slab, ThreadHeap* owner);
+
+// Changes the owner in the slices of a described slab; other threads may be reading the rest.
+void SetSlabOwner(const Slab& slab, ThreadHeap* owner);
+
+}  // namespace hardened::core
+
+#endif  // HARDENED_CORE_SLAB_H_

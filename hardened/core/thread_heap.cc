@@ -1,0 +1,419 @@
+#include "hardened/core/thread_heap.h"
+
+#include <new>
+
+#include "hardened/prim/check.h"
+#include "hardened/prim/corruption_report.h"
+#include "hardened/prim/entropy.h"
+#include "hardened/prim/thread_exit.h"
+
+namespace hardened::core {
+namespace {
+
+constexpr uint64_t kHousekeepingMs = 50;
+constexpr uint32_t kAdoptionProbes = 8;
+constexpr uint32_t kMaxRefill = 64;
+
+constexpr size_t kMagazineEntries = [] {
+  size_t sum = 0;
+  for (unsigned c = 0; c < kSizeClassCount; ++c) {
+    sum += MagazineCapacity(static_cast<SizeClass>(c)) + 1;
+  }
+  return sum;
+}();
+
+constexpr size_t kHeapBytes = sizeof(ThreadHeap) + kMagazineEntries * sizeof(MagazineEntry);
+
+MagazineEntry empty_magazine_stop = {nullptr, nullptr};
+
+constexpr HeapFront MakeEmptyHeap() {
+  HeapFront front{};
+  for (Magazine& magazine : front.magazines) {
+    magazine.top = magazine.limit = magazine.bottom = &empty_magazine_stop;
+  }
+  return front;
+}
+
+}  // namespace
+
+constinit const HeapFront kEmptyHeap = MakeEmptyHeap();
+constinit thread_local HeapFront* current_heap = const_cast<HeapFront*>(&kEmptyHeap);
+constinit HeapRegistry heap_registry;
+
+void ThreadHeap::Initialise() {
+  MagazineEntry* next = reinterpret_cast<MagazineEntry*>(this + 1);
+  for (unsigned c = 0; c < kSizeClassCount; ++c) {
+    Magazine& magazine = magazines[c];
+    magazine.bottom = magazine.top = next;
+    magazine.limit = next + MagazineCapacity(static_cast<SizeClass>(c));
+    next = magazine.limit + 1;
+  }
+  heap_state.SeedStream(random_);
+}
+
+// ---- bins
+
+void ThreadHeap::Link(Slab& slab, Bin& bin) {
+  // Behind the head: the slab that is being drawn from stays in front.
+  Slab* after = bin.head;
+  slab.listed = true;
+  ++bin.listed;
+  if (after == nullptr) {
+    slab.previous = slab.next = nullptr;
+    bin.head = &slab;
+    return;
+  }
+  slab.previous = after;
+  slab.next = after->next;
+  if (after->next != nullptr) after->next->previous = &slab;
+  after->next = &slab;
+}
+
+void ThreadHeap::Unlink(Slab& slab, Bin& bin) {
+  if (slab.previous != nullptr) {
+    HARDENED_CHECK(slab.previous->next == &slab);
+    slab.previous->next = slab.next;
+  } else {
+    HARDENED_CHECK(bin.head == &slab);
+    bin.head = slab.next;
+  }
+  if (slab.next != nullptr) {
+    HARDENED_CHECK(slab.next->previous == &slab);
+    slab.next->previous = slab.previous;
+  }
+  slab.next = slab.previous = nullptr;
+  slab.listed = false;
+  --bin.listed;
+}
+
+Slab* ThreadHeap::NewSlab(SizeClass size_class) {
+  const ArenaSpan span = heap_state.AllocateSpan(SlabSlices(size_class), 1);
+  if (span.arena == nullptr) return nullptr;
+  void* block = span.arena->AllocateMetadata(Slab::MetadataBytes(size_class));
+  if (block == nullptr) {
+    span.arena->FreeSpan(span.first, !span.zero, prim::CoarseMilliseconds());
+    return nullptr;
+  }
+  Slab* slab = ::new (block) Slab;
+  slab->Initialise(*span.arena, span.first, size_class, span.zero);
+  DescribeSlab(*slab, this);
+  return slab;
+}
+
+void ThreadHeap::RetireSlab(Slab& slab, Bin& bin) {
+  Unlink(slab, bin);
+  Arena& arena = slab.arena();
+  const uint32_t first = slab.first_slice();
+  const SizeClass size_class = slab.size_class();
+  for (uint32_t i = 0; i < SlabSlices(size_class); ++i) {
+    SliceDescriptor& slice = arena.slices()[first + i];
+    slice.owner.store(nullptr, std::memory_order_relaxed);
+    slice.released = true;
+  }
+  arena.FreeMetadata(&slab, Slab::MetadataBytes(size_class));
+  arena.FreeSpan(first, /*dirty=*/true, prim::CoarseMilliseconds());
+}
+
+void ThreadHeap::ReturnToSlab(const SliceDescriptor& slice, uint32_t index) {
+  Slab& slab = *Slab::OfRecords(slice.records);
+  Bin& bin = bins_[slice.size_class];
+  slab.Return(index);
+  --bin.taken;
+  if (!slab.listed) Link(slab, bin);
+  // One slab with free slots stays, so that a class at its edge does not make and retire slabs.
+  if (slab.empty() && bin.listed > 1) RetireSlab(slab, bin);
+}
+
+bool ThreadHeap::Refill(SizeClass size_class) {
+  Magazine& magazine = magazines[size_class];
+  Bin& bin = bins_[size_class];
+  Housekeep();
+  if (HasIncoming()) {
+    Collect();
+    if (magazine.count() > 0) return true;
+  }
+  Slab* slab = bin.head;
+  if (slab == nullptr) {
+    uint64_t taken = 0;
+    slab = heap_registry.Adopt(*this, size_class, &taken);
+    if (slab == nullptr) slab = NewSlab(size_class);
+    if (slab == nullptr) return false;
+    bin.taken += taken;
+    Link(*slab, bin);
+  }
+  const size_t capacity = magazine.capacity();
+  const uint32_t wanted = static_cast<uint32_t>(capacity > 2 * kMaxRefill ? kMaxRefill
+                                                                          : (capacity + 1) / 2);
+  MagazineEntry drawn[kMaxRefill];
+  const uint32_t count =
+      slab->Draw(heap_constants->options.placement, random_, wanted, drawn);
+  HARDENED_CHECK(count > 0);
+  bin.taken += count;
+  if (slab->free_count() == 0) Unlink(*slab, bin);
+  for (uint32_t i = count; i > 0; --i) *++magazine.top = drawn[i - 1];
+  return true;
+}
+
+void ThreadHeap::Flush(SizeClass size_class) {
+  Magazine& magazine = magazines[size_class];
+  const size_t leaving = (magazine.count() + 1) / 2;
+  for (size_t i = 1; i <= leaving; ++i) {
+    const uintptr_t address = reinterpret_cast<uintptr_t>(magazine.bottom[i].slot);
+    const SliceDescriptor& slice = *heap_state.FindSlice(address);
+    ReturnToSlab(slice, slice.IndexOf(address));
+  }
+  const size_t staying = magazine.count() - leaving;
+  for (size_t i = 1; i <= staying; ++i) magazine.bottom[i] = magazine.bottom[leaving + i];
+  magazine.top = magazine.bottom + staying;
+  Housekeep();
+}
+
+void ThreadHeap::Housekeep() {
+  const uint64_t now = prim::CoarseMilliseconds();
+  if (now - last_housekeeping_ms_ < kHousekeepingMs) return;
+  last_housekeeping_ms_ = now;
+  heap_state.Purge(now, /*force=*/false);
+  FlushOutgoing();
+}
+
+// ---- remote frees
+
+void ThreadHeap::SendRemote(ThreadHeap* owner, void* slot, SizeClass size_class) {
+  // Heaps lie some 100 KiB apart.
+  const size_t hash = (reinterpret_cast<uintptr_t>(owner) >> 12) * 0x9e3779b97f4a7c15u >> 61;
+  OutgoingBatch& batch = outgoing_[hash % kOutgoingBatches];
+  if (batch.owner != owner && batch.count > 0) PushBatch(batch);
+  const uintptr_t address = reinterpret_cast<uintptr_t>(slot);
+  const uint64_t link = EncodeLink(heap_constants->link_keys, address, batch.head);
+  __builtin_memcpy(slot, &link, sizeof(link));
+  if (batch.count == 0) {
+    batch.owner = owner;
+    batch.tail = address;
+  }
+  batch.head = address;
+  ++batch.count;
+  batch.bytes += static_cast<uint32_t>(SlotSize(size_class));
+  ++remote_sent_slots_;
+  remote_sent_bytes_ += SlotSize(size_class);
+  if (batch.count >= kBatchSlots || batch.bytes >= kBatchBytes) PushBatch(batch);
+}
+
+void ThreadHeap::PushBatch(OutgoingBatch& batch) {
+  std::atomic<uintptr_t>& incoming = batch.owner->incoming_;
+  uintptr_t newest = incoming.load(std::memory_order_relaxed);
+  do {
+    const uint64_t link = EncodeLink(heap_constants->link_keys, batch.tail, newest);
+    __builtin_memcpy(reinterpret_cast<void*>(batch.tail), &link, sizeof(link));
+    // Pairs with the acquire exchange in Collect(): links, records and contents are seen.
+  } while (!incoming.compare_exchange_weak(newest, batch.head, std::memory_order_release,
+                                           std::memory_order_relaxed));
+  batch.owner = nullptr;
+  batch.head = batch.tail = 0;
+  batch.count = batch.bytes = 0;
+}
+
+void ThreadHeap::FlushOutgoing() {
+  for (OutgoingBatch& batch : outgoing_) {
+    if (batch.count > 0) PushBatch(batch);
+  }
+}
+
+void ThreadHeap::Collect() {
+  // Pairs with the release in PushBatch().
+  uintptr_t address = incoming_.exchange(0, std::memory_order_acquire);
+  while (address != 0) {
+    uint64_t word;
+    __builtin_memcpy(&word, reinterpret_cast<void*>(address), sizeof(word));
+    uintptr_t next = 0;
+    // Detects: a write over the first 8 bytes of a slot that another thread freed, before it was
+    //          collected; one in 2^21 random words passes here and then fails below.
+    // Misses:  a write elsewhere in the slot; a write after the collection.
+    // Cost:    two multiplications and one comparison a remote free.
+    if (!DecodeLink(heap_constants->link_keys, address, word, &next)) {
+      prim::ReportCorruption({.kind = prim::CorruptionKind::kBadLink,
+                              .address = address,
+                              .found_by = "collection",
+                              .level = heap_constants->level});
+    }
+    CollectSlot(address);
+    address = next;
+  }
+}
+
+void ThreadHeap::CollectSlot(uintptr_t address) {
+  const SliceDescriptor* slice = heap_state.FindSlice(address);
+  const uint32_t index = slice == nullptr ? 0 : slice->IndexOf(address);
+  const bool is_slot = slice != nullptr && slice->use == SliceUse::kSlab && !slice->released &&
+                       index < slice->slot_count;
+  const RecordValue record =
+      is_slot ? slice->records[index].load(std::memory_order_relaxed) : kUnusedZeroRecord;
+  // Detects: a double free in which both threads raced past each other's mark, and a forged link
+  //          that passed its tag: only a slot that waits for collection is collected.
+  // Misses:  nothing; a slot is collected at most once for each time it is claimed.
+  // Cost:    one load and one comparison a remote free.
+  if ((record & kKindMask) != kPendingRecord) {
+    prim::ReportCorruption({.kind = is_slot ? prim::CorruptionKind::kDoubleFree
+                                            : prim::CorruptionKind::kBadLink,
+                            .address = address,
+                            .slot_start = is_slot ? address : 0,
+                            .slot_size = is_slot ? SlotSize(slice->size_class) : 0,
+                            .slot_index = index,
+                            .in_slab = is_slot,
+                            .found_by = "collection",
+                            .level = heap_constants->level});
+  }
+  const SizeClass size_class = slice->size_class;
+  --remote_sent_slots_;
+  remote_sent_bytes_ -= SlotSize(size_class);
+  ThreadHeap* owner = slice->owner.load(std::memory_order_relaxed);
+  if (owner != this) {
+    SendRemote(owner, reinterpret_cast<void*>(address), size_class);
+    return;
+  }
+  const bool zero = record >> kSlackShift != 0;
+  const uint64_t cleared = 0;
+  __builtin_memcpy(reinterpret_cast<void*>(address), &cleared, sizeof(cleared));
+  slice->records[index].store(zero ? kFreedZeroRecord : kFreedRecord, std::memory_order_relaxed);
+  Magazine& magazine = magazines[size_class];
+  if (heap_constants->options.collect_into_magazine && magazine.top != magazine.limit) {
+    *++magazine.top = {reinterpret_cast<void*>(address), &slice->records[index]};
+  } else {
+    ReturnToSlab(*slice, index);
+  }
+}
+
+void ThreadHeap::ReleaseEverything() {
+  Collect();
+  FlushOutgoing();
+  for (unsigned c = 0; c < kSizeClassCount; ++c) {
+    while (magazines[c].count() > 0) Flush(static_cast<SizeClass>(c));
+    Bin& bin = bins_[c];
+    for (Slab* slab = bin.head; slab != nullptr;) {
+      Slab* next = slab->next;
+      if (slab->empty()) RetireSlab(*slab, bin);
+      slab = next;
+    }
+  }
+}
+
+// Reads what the owner writes without synchronisation; the sums are exact when it is quiet.
+__attribute__((no_sanitize("thread"))) void ThreadHeap::AddTo(Tally& tally) const {
+  for (unsigned c = 0; c < kSizeClassCount; ++c) {
+    const uint64_t held = bins_[c].taken - magazines[c].count();
+    tally.allocations += magazines[c].allocations;
+    tally.taken_slots += held;
+    tally.taken_bytes += held * SlotSize(static_cast<SizeClass>(c));
+  }
+  tally.remote_sent_slots += remote_sent_slots_;
+  tally.remote_sent_bytes += remote_sent_bytes_;
+}
+
+// ---- registry
+
+ThreadHeap* HeapRegistry::AcquireForThread() {
+  ThreadHeap* heap = nullptr;
+  {
+    const prim::LockGuard guard(lock_);
+    if (!exit_registered_) {
+      exit_registered_ = true;
+      prim::RegisterThreadExit(&OnThreadExit);
+    }
+    heap = pool_;
+    if (heap != nullptr) {
+      pool_ = heap->next_pooled_;
+      heap->next_pooled_ = nullptr;
+      pooled_.store(pooled_.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+    } else {
+      void* block = heap_state.AllocateMetadata(kHeapBytes + alignof(ThreadHeap));
+      if (block == nullptr) return nullptr;
+      heap = reinterpret_cast<ThreadHeap*>(
+          RoundUpTo(reinterpret_cast<uintptr_t>(block), alignof(ThreadHeap)));
+      heap->Initialise();
+      heap->next_heap_ = heaps_;
+      heaps_ = heap;
+    }
+    heap->thread_id_ = prim::ThreadId();
+  }
+  // Before arming: arming may allocate.
+  current_heap = heap;
+  prim::ArmThreadExit(heap);
+  return heap;
+}
+
+void HeapRegistry::OnThreadExit(void* heap) {
+  heap_registry.ReleaseFromThread(static_cast<ThreadHeap*>(heap));
+}
+
+void HeapRegistry::ReleaseFromThread(ThreadHeap* heap) {
+  if (current_heap != heap) return;  // the child of a fork that replaced it
+  heap->ReleaseEverything();
+  current_heap = const_cast<HeapFront*>(&kEmptyHeap);
+  const prim::LockGuard guard(lock_);
+  heap->thread_id_ = 0;
+  heap->next_pooled_ = pool_;
+  pool_ = heap;
+  pooled_.store(pooled_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
+
+Slab* HeapRegistry::Adopt(ThreadHeap& heap, SizeClass size_class, uint64_t* taken) {
+  if (pooled_.load(std::memory_order_relaxed) == 0) return nullptr;
+  const prim::LockGuard guard(lock_);
+  uint32_t probes = 0;
+  for (ThreadHeap* from = pool_; from != nullptr && probes < kAdoptionProbes;
+       from = from->next_pooled_, ++probes) {
+    // A heap in the pool keeps no slots in magazines: they would be taken along with their slab.
+    if (from->HasIncoming()) from->ReleaseEverything();
+    ThreadHeap::Bin& bin = from->bins_[size_class];
+    Slab* slab = bin.head;
+    if (slab == nullptr) continue;
+    from->Unlink(*slab, bin);
+    *taken = slab->slot_count() - slab->free_count();
+    bin.taken -= *taken;
+    SetSlabOwner(*slab, &heap);
+    return slab;
+  }
+  return nullptr;
+}
+
+void HeapRegistry::CollectPool() {
+  const prim::LockGuard guard(lock_);
+  for (ThreadHeap* heap = pool_; heap != nullptr; heap = heap->next_pooled_) {
+    heap->ReleaseEverything();
+  }
+}
+
+ThreadHeap::Tally HeapRegistry::Total() {
+  const prim::LockGuard guard(lock_);
+  ThreadHeap::Tally tally;
+  for (ThreadHeap* heap = heaps_; heap != nullptr; heap = heap->next_heap_) heap->AddTo(tally);
+  return tally;
+}
+
+void HeapRegistry::LockForFork() {
+  lock_.Acquire();
+  heap_state.LockAll();
+}
+
+void HeapRegistry::UnlockAfterFork(bool in_child) {
+  heap_state.UnlockAll(in_child);
+  if (!in_child) {
+    lock_.Release();
+    return;
+  }
+  lock_.ForkReset();
+  // The heaps of the other threads stopped at an arbitrary point: they are left alone for ever.
+  // Their live slots stay valid; what the child frees of them is sent and never collected.
+  for (ThreadHeap* heap = heaps_; heap != nullptr; heap = heap->next_heap_) {
+    if (heap == current_heap || heap->thread_id_ == 0) continue;
+    heap->orphan_ = true;
+  }
+  if (HasHeap()) {
+    ThreadHeap* heap = static_cast<ThreadHeap*>(current_heap);
+    std::byte fresh[prim::RandomStream::kKeyBytes];
+    prim::FillEntropy(fresh);
+    heap->random_.Rekey(fresh);
+    heap->thread_id_ = prim::ThreadId();
+  }
+}
+
+}  // namespace hardened::core

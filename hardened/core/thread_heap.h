@@ -1,0 +1,185 @@
+// ThreadHeap: everything one thread needs to allocate and free slots without talking to others.
+//
+//   magazines   a stock of free slots for each class; the fast paths of malloc and free
+//   bins        for each class the slabs that this heap owns and that have free slots
+//   outgoing    slots of other heaps that this thread freed, collected into batches
+//   incoming    batches that other threads sent; the only part that they write
+//
+// A heap belongs to one thread at a time. When the thread exits, the heap gives back what it can
+// and goes to a pool; the next new thread takes it over with its slabs, and a thread that runs out
+// of slots of a class adopts a slab from a heap in the pool. Heaps are never unmapped.
+//
+// Remote frees: the freeing thread claims the slot's record by compare-and-swap, threads the slot
+// into a batch with an encoded link (link.h), and pushes the batch onto the owner's incoming list.
+// The owner takes the whole list with one exchange, verifies every link and record, and returns the
+// slots. A batch whose slab was adopted by another heap in the meantime is passed on.
+//
+// Threads: the owner; incoming and the counters are read and written as stated there.
+
+#ifndef HARDENED_CORE_THREAD_HEAP_H_
+#define HARDENED_CORE_THREAD_HEAP_H_
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/base/thread_annotations.h"
+#include "hardened/core/heap_state.h"
+#include "hardened/core/magazine.h"
+#include "hardened/core/size_class.h"
+#include "hardened/core/slab.h"
+#include "hardened/core/slice.h"
+#include "hardened/prim/lock.h"
+#include "hardened/prim/random_stream.h"
+#include "hardened/prim/system_info.h"
+
+namespace hardened::core {
+
+// The part of a thread heap that the fast paths use. It stands alone for the heap that a thread has
+// before its first allocation: all magazines empty, owner of nothing.
+struct HeapFront {
+  Magazine magazines[kSizeClassCount];
+};
+
+class ThreadHeap : public HeapFront {
+ public:
+  // Makes a heap in a zeroed block of this size.
+  void Initialise();
+
+  // Puts at least one slot into the empty magazine of `size_class`: from what other threads freed,
+  // a slab of its own, an adopted slab or a new one, in this order.
+  // Returns: false when memory is exhausted.
+  bool Refill(SizeClass size_class);
+
+  // Makes room in the full magazine of `size_class` by returning its older half to the slabs.
+  void Flush(SizeClass size_class);
+
+  // Puts a slot that the program no longer owns back into its slab. The slot's record is already
+  // that of a dead slot, and the slab is owned by this heap.
+  void ReturnToSlab(const SliceDescriptor& slice, uint32_t index);
+
+  // Sends `slot`, whose record the caller has claimed (kPendingRecord), to `owner`.
+  void SendRemote(ThreadHeap* owner, void* slot, SizeClass size_class);
+
+  // Takes what other threads have freed.
+  void Collect();
+  bool HasIncoming() const { return incoming_.load(std::memory_order_relaxed) != 0; }
+
+  // Pushes all outgoing batches.
+  void FlushOutgoing();
+
+  // Gives back everything that is not in use: magazines, batches, empty slabs.
+  void ReleaseEverything();
+
+  prim::RandomStream& random() { return random_; }
+  uint64_t thread_id() const { return thread_id_; }
+
+  // Time-gated housekeeping, called from slow paths.
+  void Housekeep();
+
+  // Sums for HeapCounters; exact when the owning thread is quiet.
+  struct Tally {
+    uint64_t allocations = 0;
+    uint64_t taken_slots = 0;  // drawn from slabs, not in a magazine
+    uint64_t taken_bytes = 0;
+    uint64_t remote_sent_slots = 0;
+    uint64_t remote_sent_bytes = 0;
+  };
+  void AddTo(Tally& tally) const;
+
+ private:
+  friend class HeapRegistry;
+
+  struct Bin {
+    Slab* head;
+    uint32_t listed;
+    uint32_t reserved;
+    uint64_t taken;  // slots drawn from slabs of this bin and not returned
+  };
+
+  struct OutgoingBatch {
+    ThreadHeap* owner;
+    uintptr_t head;
+    uintptr_t tail;
+    uint32_t count;
+    uint32_t bytes;
+  };
+  static constexpr uint32_t kOutgoingBatches = 8;
+  static constexpr uint32_t kBatchSlots = 32;
+  static constexpr uint32_t kBatchBytes = 32 * 1024;
+
+  void Link(Slab& slab, Bin& bin);
+  void Unlink(Slab& slab, Bin& bin);
+  Slab* NewSlab(SizeClass size_class);
+  void RetireSlab(Slab& slab, Bin& bin);
+  void PushBatch(OutgoingBatch& batch);
+  void CollectSlot(uintptr_t address);
+
+  std::array<Bin, kSizeClassCount> bins_;
+  std::array<OutgoingBatch, kOutgoingBatches> outgoing_;
+  uint64_t remote_sent_slots_;  // sent minus collected, of this heap as sender and as owner
+  uint64_t remote_sent_bytes_;
+  uint64_t thread_id_;
+  uint64_t last_housekeeping_ms_;
+  prim::RandomStream random_;
+  ThreadHeap* next_heap_;    // all heaps; HeapRegistry
+  ThreadHeap* next_pooled_;  // heaps without a thread; HeapRegistry
+  bool orphan_;              // its thread is gone since a fork: never touched again
+
+  // Batches of slots freed by other threads: the address of the newest, 0: none.
+  alignas(prim::kNoSharing) std::atomic<uintptr_t> incoming_;
+  char padding_[prim::kNoSharing - sizeof(incoming_)];
+};
+
+// What a thread has before its first allocation and after its last.
+[[gnu::visibility("hidden")]] extern const HeapFront kEmptyHeap;
+
+// The current thread's heap. Never null.
+[[gnu::visibility("hidden"), gnu::tls_model("initial-exec")]] extern constinit thread_local HeapFront*
+    current_heap;
+
+inline bool HasHeap() { return current_heap != &kEmptyHeap; }
+
+// All thread heaps of the process.
+class HeapRegistry {
+ public:
+  // Gives the calling thread a heap and arms its return at thread exit.
+  // Returns: null when memory is exhausted.
+  ThreadHeap* AcquireForThread() ABSL_LOCKS_EXCLUDED(lock_);
+  // Takes the heap back from the calling thread.
+  void ReleaseFromThread(ThreadHeap* heap) ABSL_LOCKS_EXCLUDED(lock_);
+
+  // A slab with free slots of `size_class` from a heap in the pool, now owned by `heap`; null when
+  // a bounded search finds none.
+  Slab* Adopt(ThreadHeap& heap, SizeClass size_class, uint64_t* taken) ABSL_LOCKS_EXCLUDED(lock_);
+
+  // Collects what was freed into heaps of the pool, and gives empty slabs back.
+  void CollectPool() ABSL_LOCKS_EXCLUDED(lock_);
+
+  ThreadHeap::Tally Total() ABSL_LOCKS_EXCLUDED(lock_);
+
+  void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void UnlockAfterFork(bool in_child) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+
+ private:
+  static void OnThreadExit(void* heap);
+
+  prim::Lock lock_;  // before HeapState's locks
+  ThreadHeap* heaps_ ABSL_GUARDED_BY(lock_) = nullptr;
+  ThreadHeap* pool_ ABSL_GUARDED_BY(lock_) = nullptr;
+  std::atomic<uint32_t> pooled_{0};
+  bool exit_registered_ ABSL_GUARDED_BY(lock_) = false;
+};
+
+[[gnu::visibility("hidden")]] extern HeapRegistry heap_registry;
+
+// The current thread's heap, made at its first use. Null when memory is exhausted.
+inline ThreadHeap* CurrentHeapOrNew() {
+  if (HasHeap()) [[likely]] return static_cast<ThreadHeap*>(current_heap);
+  return heap_registry.AcquireForThread();
+}
+
+}  // namespace hardened::core
+
+#endif  // HARDENED_CORE_THREAD_HEAP_H_

@@ -1,0 +1,38 @@
+/* The public interface of hardened, beyond the malloc family itself.
+ *
+ * A program that runs on a preloaded library finds these functions with dlsym(RTLD_DEFAULT, ...);
+ * a program that links the library calls them. All of them are safe to call from any thread and
+ * allocate nothing.
+ */
+#ifndef HARDENED_HARDENED_H_
+#define HARDENED_HARDENED_H_
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Sums over all threads since the start of the process. Exact while the other threads do not
+ * allocate or free; otherwise each figure may be slightly behind. Sizes are in bytes. */
+typedef struct hardened_counters {
+  uint64_t allocations;    /* successful requests for memory */
+  uint64_t deallocations;  /* allocations whose life has ended */
+  uint64_t live_slots;     /* allocations up to 64 KiB */
+  uint64_t live_runs;      /* larger or highly aligned allocations */
+  uint64_t live_bytes;     /* of live slots and runs, by the size of the slot or its pages */
+  uint64_t mapped_bytes;   /* committed heap segments and metadata */
+  uint64_t segments;       /* committed heap segments of 4 MiB */
+} hardened_counters;
+
+/* Fills *out. Returns 0, or -1 when out is null. */
+int hardened_get_counters(hardened_counters* out);
+
+/* The level of the library in charge: "light", "standard", "strict". Never null. */
+const char* hardened_level(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* HARDENED_HARDENED_H_ */

@@ -1,0 +1,56 @@
+#include "hardened/prim/lock.h"
+
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace hardened::prim {
+namespace {
+
+// Some hundred nanoseconds: longer than the usual critical section, shorter than a system call
+// and its wake-up.
+constexpr int kSpins = 100;
+
+// Lets the sibling hyperthread run.
+inline void Pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+long Futex(std::atomic<uint32_t>* word, int operation, uint32_t value) {
+  static_assert(sizeof(*word) == sizeof(uint32_t));
+  return syscall(SYS_futex, word, operation | FUTEX_PRIVATE_FLAG, value, nullptr, nullptr, 0);
+}
+
+}  // namespace
+
+void Lock::AcquireSlow() {
+  for (int i = 0; i < kSpins; ++i) {
+    Pause();
+    if (state_.load(std::memory_order_relaxed) == kFree && TryTake()) return;
+  }
+  const int saved_errno = errno;
+  // Pairs with the release exchange in Release(). Taking the lock as kContended may cause one
+  // needless wake-up; taking it as kHeld could lose one.
+  while (state_.exchange(kContended, std::memory_order_acquire) != kFree) {
+    const long result = Futex(&state_, FUTEX_WAIT, kContended);
+    // EAGAIN: released meanwhile. EINTR: a signal. Anything else: no futex here.
+    if (result != 0 && errno != EAGAIN && errno != EINTR) sched_yield();
+  }
+  errno = saved_errno;
+}
+
+void Lock::Wake() {
+  const int saved_errno = errno;
+  // Refused by a sandbox: then nobody sleeps either, see AcquireSlow().
+  Futex(&state_, FUTEX_WAKE, 1);
+  errno = saved_errno;
+}
+
+}  // namespace hardened::prim

@@ -1,0 +1,164 @@
+#include "hardened/prim/page_source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "hardened/prim/system_info.h"
+
+namespace hardened::prim {
+namespace {
+
+// Linux 6.13; older headers do not name them.
+constexpr int kGuardInstall = 102;
+constexpr int kGuardRemove = 103;
+
+// A quarter of the kernel's default vm.max_map_count may go into guards: the program needs
+// mappings of its own, and a process at the limit cannot even start a thread.
+constexpr int32_t kDefaultMapLimit = 65530;
+
+constexpr int kReserveFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+
+class ErrnoKeeper {
+ public:
+  ErrnoKeeper() : saved_(errno) {}
+  ~ErrnoKeeper() { errno = saved_; }
+  ErrnoKeeper(const ErrnoKeeper&) = delete;
+  ErrnoKeeper& operator=(const ErrnoKeeper&) = delete;
+
+ private:
+  const int saved_;
+};
+
+int32_t MapLimit() {
+  const int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return kDefaultMapLimit;
+  char text[16] = {};
+  const ssize_t got = read(fd, text, sizeof(text) - 1);
+  close(fd);
+  int32_t limit = 0;
+  for (ssize_t i = 0; i < got && i < 9 && text[i] >= '0' && text[i] <= '9'; ++i) {
+    limit = limit * 10 + (text[i] - '0');
+  }
+  return limit > 0 ? limit : kDefaultMapLimit;
+}
+
+void Count(std::atomic<uint64_t>& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
+
+}  // namespace
+
+constinit LinuxPageSource linux_page_source;
+
+void* LinuxPageSource::Reserve(size_t bytes, size_t alignment, uintptr_t hint) {
+  const ErrnoKeeper keep_errno;
+  const size_t page = PageSize();
+  const size_t extra = alignment > page ? alignment - page : 0;
+  if (bytes > SIZE_MAX - extra) return nullptr;
+  Count(counters_.reserve);
+  void* hinted = reinterpret_cast<void*>(hint & ~(page - 1));
+  void* got = mmap(hinted, bytes + extra, PROT_NONE, kReserveFlags, -1, 0);
+  if (got == MAP_FAILED) return nullptr;
+  const uintptr_t start = reinterpret_cast<uintptr_t>(got);
+  const uintptr_t aligned = RoundUp(start, alignment);
+  if (aligned > start) munmap(got, aligned - start);
+  const size_t tail = extra - (aligned - start);
+  if (tail > 0) munmap(reinterpret_cast<void*>(aligned + bytes), tail);
+  return reinterpret_cast<void*>(aligned);
+}
+
+bool LinuxPageSource::MakeReadable(void* start, size_t bytes) {
+  const ErrnoKeeper keep_errno;
+  Count(counters_.commit);
+  return mprotect(start, bytes, PROT_READ) == 0;
+}
+
+bool LinuxPageSource::Commit(void* start, size_t bytes) {
+  const ErrnoKeeper keep_errno;
+  Count(counters_.commit);
+  return mprotect(start, bytes, PROT_READ | PROT_WRITE) == 0;
+}
+
+bool LinuxPageSource::Drop(void* start, size_t bytes) {
+  const ErrnoKeeper keep_errno;
+  Count(counters_.drop);
+  if (madvise(start, bytes, MADV_DONTNEED) == 0) return true;
+  // Refused on locked pages (mlockall) and by seccomp filters. The caller's promise is zero
+  // contents, so the pages are cleared by hand; their memory stays with the process.
+  return false;
+}
+
+// A guard is believed only when an access to it was seen to fault: emulators answer 0 to the
+// advice and install nothing. The kernel is made to write to the page, which yields EFAULT.
+GuardKind LinuxPageSource::SettleGuardKind() {
+  GuardKind kind = GuardKind::kProtect;
+  const size_t page = PageSize();
+  void* probe = mmap(nullptr, page, PROT_READ | PROT_WRITE, kReserveFlags, -1, 0);
+  if (probe != MAP_FAILED) {
+    if (madvise(probe, page, kGuardInstall) == 0 &&
+        syscall(SYS_clock_gettime, CLOCK_MONOTONIC, probe) == -1 && errno == EFAULT &&
+        madvise(probe, page, kGuardRemove) == 0 &&
+        syscall(SYS_clock_gettime, CLOCK_MONOTONIC, probe) == 0) {
+      kind = GuardKind::kAdvice;
+    }
+    munmap(probe, page);
+  }
+  if (kind == GuardKind::kProtect) {
+    protect_budget_.store(MapLimit() / 4 / 2, std::memory_order_relaxed);
+  }
+  guard_kind_.store(kind, std::memory_order_relaxed);
+  return kind;
+}
+
+bool LinuxPageSource::InstallGuard(void* start, size_t bytes) {
+  const ErrnoKeeper keep_errno;
+  GuardKind kind = guard_kind();
+  if (kind == GuardKind::kUnknown) kind = SettleGuardKind();
+  Count(counters_.guard);
+  if (kind == GuardKind::kAdvice && madvise(start, bytes, kGuardInstall) == 0) return true;
+  // Either no such advice, or refused here (locked pages).
+  if (kind == GuardKind::kProtect &&
+      protect_budget_.fetch_sub(1, std::memory_order_relaxed) > 0 &&
+      mprotect(start, bytes, PROT_NONE) == 0) {
+    return true;
+  }
+  if (kind == GuardKind::kProtect) protect_budget_.fetch_add(1, std::memory_order_relaxed);
+  Count(counters_.guards_refused);
+  return false;
+}
+
+bool LinuxPageSource::RemoveGuard(void* start, size_t bytes) {
+  const ErrnoKeeper keep_errno;
+  Count(counters_.unguard);
+  if (guard_kind() == GuardKind::kAdvice) return madvise(start, bytes, kGuardRemove) == 0;
+  if (mprotect(start, bytes, PROT_READ | PROT_WRITE) != 0) return false;
+  protect_budget_.fetch_add(1, std::memory_order_relaxed);
+  return true;
+}
+
+bool LinuxPageSource::MovePages(void* from, void* to, size_t bytes) {
+  const ErrnoKeeper keep_errno;
+  Count(counters_.move);
+  return mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to;
+}
+
+bool LinuxPageSource::Renew(void* start, size_t bytes) {
+  const ErrnoKeeper keep_errno;
+  Count(counters_.reserve);
+  return mmap(start, bytes, PROT_READ | PROT_WRITE, kReserveFlags | MAP_FIXED, -1, 0) == start;
+}
+
+void LinuxPageSource::ExcludeFromDumps(void* start, size_t bytes) {
+  const ErrnoKeeper keep_errno;
+  madvise(start, bytes, MADV_DONTDUMP);
+}
+
+void LinuxPageSource::Release(void* start, size_t bytes) {
+  const ErrnoKeeper keep_errno;
+  Count(counters_.release);
+  munmap(start, bytes);
+}
+
+}  // namespace hardened::prim

@@ -1,0 +1,99 @@
+// RandomStream: a fast cryptographic stream of random words.
+//
+// ChaCha with 8 rounds (D. J. Bernstein, "ChaCha, a variant of Salsa20", 2008), eight blocks at a
+// time. Every refill makes 512 bytes: the first 32 become the next key, the other 480 are handed
+// out and wiped as they go (fast key erasure: D. J. Bernstein, "Fast-key-erasure random-number
+// generators", 2017). Whoever reads the state learns nothing about numbers drawn before.
+//
+// Layout of bytes_: [0, 32) the key of the next refill; [32, 32 + remaining_) not yet handed out,
+// taken from the end; the rest zero.
+//
+// Equal seeds give equal draws on every machine of one byte order. Constant-initialised to zero (.bss); a draw before Seed() fails a check.
+//
+// Threads: external; one stream per thread or a lock around it.
+
+#ifndef HARDENED_PRIM_RANDOM_STREAM_H_
+#define HARDENED_PRIM_RANDOM_STREAM_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+
+#include "hardened/prim/check.h"
+
+namespace hardened::prim {
+
+class RandomStream {
+ public:
+  static constexpr size_t kKeyBytes = 32;
+
+  constexpr RandomStream() = default;
+  RandomStream(const RandomStream&) = delete;
+  RandomStream& operator=(const RandomStream&) = delete;
+
+  // Starts the stream of `key` and `stream_id`, dropping what came before. Equal arguments give
+  // equal draws; streams of one key with different ids are independent.
+  void Seed(std::span<const std::byte, kKeyBytes> key, uint64_t stream_id);
+
+  // Mixes `entropy` into the key and drops words not yet handed out. The result is as
+  // unpredictable as the better of the old key and `entropy`: a forked child calls this.
+  // Requires: seeded().
+  void Rekey(std::span<const std::byte> entropy);
+
+  bool seeded() const { return seeded_; }
+
+  // Uniform draws. Requires: seeded().
+  uint16_t Next16() { return Take<uint16_t>(); }
+  uint32_t Next32() { return Take<uint32_t>(); }
+  uint64_t Next64() { return Take<uint64_t>(); }
+
+  // Uniform in [0, bound), exactly: D. Lemire, "Fast Random Integer Generation in an Interval",
+  // ACM TOMACS 29(1), 2019. Requires: bound >= 1.
+  uint32_t Below(uint32_t bound) {
+    HARDENED_DCHECK(bound >= 1);
+    const uint64_t product = uint64_t{Next32()} * bound;
+    if (static_cast<uint32_t>(product) < bound) [[unlikely]] {
+      return BelowSlow(product, bound);
+    }
+    return static_cast<uint32_t>(product >> 32);
+  }
+
+  // The same from half as many random bits. Requires: 1 <= bound <= 65536.
+  uint32_t Below16(uint32_t bound) {
+    HARDENED_DCHECK(bound >= 1 && bound <= 65536);
+    const uint32_t product = uint32_t{Next16()} * bound;
+    if ((product & 0xffff) < bound) [[unlikely]] return BelowSlow16(product, bound);
+    return product >> 16;
+  }
+
+ private:
+  static constexpr uint32_t kBlocks = 8;
+  static constexpr uint32_t kBytes = 64 * kBlocks;
+
+  // Moves the last bytes not yet handed out to the caller. At the end of the buffer up to
+  // sizeof(T) - 1 bytes go unused; Refill() overwrites them.
+  template <typename T>
+  T Take() {
+    if (remaining_ < sizeof(T)) [[unlikely]] Refill();
+    remaining_ -= static_cast<uint32_t>(sizeof(T));
+    std::byte* const taken = bytes_ + kKeyBytes + remaining_;
+    T result;
+    std::memcpy(&result, taken, sizeof(T));
+    std::memset(taken, 0, sizeof(T));
+    return result;
+  }
+
+  [[gnu::cold, gnu::noinline]] uint32_t BelowSlow(uint64_t product, uint32_t bound);
+  [[gnu::cold, gnu::noinline]] uint32_t BelowSlow16(uint32_t product, uint32_t bound);
+  [[gnu::noinline]] void Refill();
+
+  uint64_t stream_id_ = 0;
+  uint32_t remaining_ = 0;
+  bool seeded_ = false;
+  alignas(32) std::byte bytes_[kBytes] = {};
+};
+
+}  // namespace hardened::prim
+
+#endif  // HARDENED_PRIM_RANDOM_STREAM_H_

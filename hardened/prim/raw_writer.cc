@@ -1,0 +1,69 @@
+#include "hardened/prim/raw_writer.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace hardened::prim {
+
+RawWriter& RawWriter::Text(std::string_view text) {
+  const size_t taken = std::min(text.size(), buffer_.size() - size_);
+  if (taken != 0) memcpy(buffer_.data() + size_, text.data(), taken);
+  size_ += taken;
+  if (taken < text.size()) truncated_ = true;
+  return *this;
+}
+
+RawWriter& RawWriter::Char(char c) { return Text({&c, 1}); }
+
+RawWriter& RawWriter::Decimal(uint64_t value) {
+  char digits[20];  // of 2^64 - 1
+  char* const end = digits + sizeof(digits);
+  char* first = end;
+  do {
+    *--first = static_cast<char>('0' + value % 10);
+    value /= 10;
+  } while (value != 0);
+  return Text({first, static_cast<size_t>(end - first)});
+}
+
+RawWriter& RawWriter::Hex(uintptr_t value) {
+  char digits[2 * sizeof(value)];
+  char* const end = digits + sizeof(digits);
+  char* first = end;
+  do {
+    *--first = "0123456789abcdef"[value & 15];
+    value >>= 4;
+  } while (value != 0);
+  return Text("0x").Text({first, static_cast<size_t>(end - first)});
+}
+
+RawWriter& RawWriter::Padded(std::string_view text, size_t width) {
+  Text(text);
+  for (size_t i = text.size(); i < width && !truncated_; ++i) Char(' ');
+  return *this;
+}
+
+bool RawWriter::Flush(int fd) {
+  const int saved_errno = errno;
+  size_t written = 0;
+  while (written < size_) {
+    // syscall() and not write(): write() is a cancellation point, and malloc must not be one.
+    const long result = syscall(SYS_write, fd, buffer_.data() + written, size_ - written);
+    if (result > 0) {
+      written += static_cast<size_t>(result);
+    } else if (result == 0 || errno != EINTR) {
+      break;
+    }
+  }
+  const bool complete = written == size_;
+  size_ = 0;
+  truncated_ = false;
+  errno = saved_errno;
+  return complete;
+}
+
+}  // namespace hardened::prim

@@ -1,0 +1,69 @@
+// Sealed: a value that is written at start-up and then made read-only by the kernel.
+//
+// The value owns whole pages, so that nothing else is protected with it, and is constant-initialised
+// in static storage. The pages it does not touch cost address space only. A process must not unmap
+// the library that holds one (link with -z nodelete): a sealed mapping cannot go.
+//
+// Threads: Writable() and Seal() from one thread, before others read; reading from any thread.
+
+#ifndef HARDENED_PRIM_SEALED_H_
+#define HARDENED_PRIM_SEALED_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "hardened/prim/check.h"
+
+namespace hardened::prim {
+
+enum class SealResult : uint8_t {
+  kUnprotected,  // the kernel refused or the page size is unknown to us: writable all along
+  kReadOnly,     // mprotect; the kernel has no mseal(2) (Linux 6.10)
+  kSealed,       // read-only, and not even mprotect can undo it
+};
+
+// Protects `size` bytes from `start`, both multiples of kSealAlignment. Keeps errno.
+SealResult SealPages(void* start, size_t size);
+
+// The largest page size that the platform's loader aligns static data to.
+#if defined(__x86_64__)
+inline constexpr size_t kSealAlignment = 4096;
+#else
+inline constexpr size_t kSealAlignment = 65536;
+#endif
+
+// Only for variables of static storage duration, declared constinit. T needs a constexpr default
+// constructor; all zero keeps it in .bss.
+template <typename T>
+class alignas(kSealAlignment) Sealed {
+ public:
+  constexpr Sealed() = default;
+  Sealed(const Sealed&) = delete;
+  Sealed& operator=(const Sealed&) = delete;
+
+  // Requires: Seal() was not called.
+  T& Writable() {
+    HARDENED_CHECK(!sealed_);
+    return value_;
+  }
+
+  const T& operator*() const { return value_; }
+  const T* operator->() const { return &value_; }
+  bool sealed() const { return sealed_; }
+
+  // Makes the value read-only. Requires: not called before.
+  SealResult Seal() {
+    HARDENED_CHECK(!sealed_);
+    sealed_ = true;
+    return SealPages(this, sizeof(*this));
+  }
+
+ private:
+  T value_{};
+  // Lies on the pages it speaks of: an attacker cannot clear it either.
+  bool sealed_ = false;
+};
+
+}  // namespace hardened::prim
+
+#endif  // HARDENED_PRIM_SEALED_H_

@@ -1,0 +1,34 @@
+// System facts that the allocator needs before libc is initialised: page size, cache line,
+// privileges, address-space limit, clock, thread id. All calls are async-signal-safe, allocate
+// nothing and leave errno alone.
+
+#ifndef HARDENED_PRIM_SYSTEM_INFO_H_
+#define HARDENED_PRIM_SYSTEM_INFO_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace hardened::prim {
+
+// Two times the common cache line: adjacent-line prefetch makes pairs of lines travel together.
+inline constexpr size_t kNoSharing = 128;
+
+// Bytes of one OS page, as the kernel states it (AT_PAGESZ). Never 0.
+size_t PageSize();
+
+// Bytes of address space that RLIMIT_AS still leaves to this process; SIZE_MAX when unlimited.
+size_t AddressSpaceLeft();
+
+// Milliseconds of a monotonic clock with a resolution of a few milliseconds. A vDSO read.
+uint64_t CoarseMilliseconds();
+
+// Kernel id of the calling thread.
+uint64_t ThreadId();
+
+inline size_t RoundUp(size_t value, size_t power_of_two) {
+  return (value + power_of_two - 1) & ~(power_of_two - 1);
+}
+
+}  // namespace hardened::prim
+
+#endif  // HARDENED_PRIM_SYSTEM_INFO_H_

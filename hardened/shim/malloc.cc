@@ -1,0 +1,124 @@
+// malloc, free and their family, as C23, POSIX and glibc document them.
+//
+// Where they differ, glibc's behaviour holds, since programs were tested on it: realloc(p, 0) frees
+// and returns null, malloc(0) returns a unique pointer, memalign rounds its alignment up.
+
+#include <errno.h>
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+
+#include "hardened/prim/system_info.h"
+#include "hardened/shim/active_heap.h"
+
+namespace hardened::shim {
+namespace {
+
+using core::AllocationKind;
+
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline void* OrNoMemory(void* result) {
+  if (ABSL_PREDICT_FALSE(result == nullptr)) errno = ENOMEM;
+  return result;
+}
+
+void* AlignedOrNoMemory(size_t alignment, size_t bytes) {
+  return OrNoMemory(ActiveHeap::AllocateAligned(alignment, bytes, AllocationKind::kMalloc));
+}
+
+void* ReallocateAs(void* pointer, size_t bytes, const char* found_by) {
+  if (pointer == nullptr) return OrNoMemory(ActiveHeap::Allocate(bytes, AllocationKind::kMalloc));
+  if (bytes == 0) {
+    ActiveHeap::Free(pointer, AllocationKind::kMalloc, found_by);
+    return nullptr;
+  }
+  return OrNoMemory(ActiveHeap::Reallocate(pointer, bytes, found_by));
+}
+
+}  // namespace
+
+extern "C" {
+
+HARDENED_EXPORT void* malloc(size_t bytes) {
+  return OrNoMemory(ActiveHeap::Allocate(bytes, AllocationKind::kMalloc));
+}
+
+HARDENED_EXPORT void free(void* pointer) {
+  ActiveHeap::Free(pointer, AllocationKind::kMalloc, "free");
+}
+
+HARDENED_EXPORT void* calloc(size_t count, size_t size) {
+  size_t bytes;
+  if (ABSL_PREDICT_FALSE(__builtin_mul_overflow(count, size, &bytes))) {
+    errno = ENOMEM;
+    return nullptr;
+  }
+  return OrNoMemory(ActiveHeap::AllocateZeroed(bytes));
+}
+
+HARDENED_EXPORT void* realloc(void* pointer, size_t bytes) {
+  return ReallocateAs(pointer, bytes, "realloc");
+}
+
+HARDENED_EXPORT void* reallocarray(void* pointer, size_t count, size_t size) {
+  size_t bytes;
+  if (__builtin_mul_overflow(count, size, &bytes)) {
+    errno = ENOMEM;
+    return nullptr;
+  }
+  return ReallocateAs(pointer, bytes, "reallocarray");
+}
+
+HARDENED_EXPORT void* memalign(size_t alignment, size_t bytes) {
+  if (alignment > SIZE_MAX / 2 + 1) {
+    errno = EINVAL;
+    return nullptr;
+  }
+  return AlignedOrNoMemory(std::bit_ceil(alignment), bytes);
+}
+
+HARDENED_EXPORT void* aligned_alloc(size_t alignment, size_t bytes) {
+  if (!std::has_single_bit(alignment)) {
+    errno = EINVAL;
+    return nullptr;
+  }
+  return AlignedOrNoMemory(alignment, bytes);
+}
+
+HARDENED_EXPORT int posix_memalign(void** out, size_t alignment, size_t bytes) {
+  if (!std::has_single_bit(alignment) || alignment % sizeof(void*) != 0) return EINVAL;
+  void* result = ActiveHeap::AllocateAligned(alignment, bytes, AllocationKind::kMalloc);
+  if (result == nullptr) return ENOMEM;
+  *out = result;
+  return 0;
+}
+
+HARDENED_EXPORT void* valloc(size_t bytes) {
+  return AlignedOrNoMemory(prim::PageSize(), bytes);
+}
+
+HARDENED_EXPORT void* pvalloc(size_t bytes) {
+  const size_t page = prim::PageSize();
+  if (bytes > SIZE_MAX - page) {
+    errno = ENOMEM;
+    return nullptr;
+  }
+  return AlignedOrNoMemory(page, prim::RoundUp(bytes == 0 ? 1 : bytes, page));
+}
+
+HARDENED_EXPORT size_t malloc_usable_size(void* pointer) {
+  return ActiveHeap::UsableSize(pointer, "malloc_usable_size");
+}
+
+// C23.
+HARDENED_EXPORT void free_sized(void* pointer, size_t /*bytes*/) {
+  ActiveHeap::Free(pointer, AllocationKind::kMalloc, "free_sized");
+}
+
+HARDENED_EXPORT void free_aligned_sized(void* pointer, size_t /*alignment*/, size_t /*bytes*/) {
+  ActiveHeap::Free(pointer, AllocationKind::kMalloc, "free_aligned_sized");
+}
+
+}  // extern "C"
+
+}  // namespace hardened::shim

@@ -1,0 +1,154 @@
+// Every replaceable form of operator new and delete.
+//
+// The C++ runtime is not a dependency of the library: what new needs of it (the new handler, the
+// exception) is referenced weakly and present in every program that calls new. This file alone is
+// compiled with exceptions, because a new handler may throw through the nothrow forms.
+
+#include <cstddef>
+#include <new>
+
+#include "hardened/prim/check.h"
+#include "hardened/shim/active_heap.h"
+
+// Weak: a C program that preloads the library has no C++ runtime.
+asm(".weak __gxx_personality_v0\n"
+    ".weak __cxa_begin_catch\n"
+    ".weak __cxa_end_catch\n"
+    ".weak _Unwind_Resume\n"
+    ".weak _ZSt17__throw_bad_allocv\n"
+    ".weak _ZSt15get_new_handlerv\n");
+
+namespace std {
+[[noreturn]] void __throw_bad_alloc() __attribute__((weak));
+std::new_handler get_new_handler() noexcept __attribute__((weak));
+}  // namespace std
+
+namespace hardened::shim {
+namespace {
+
+using core::AllocationKind;
+
+void* TryNew(size_t bytes, size_t alignment, AllocationKind kind) {
+  return alignment <= core::kSlotAlignment ? ActiveHeap::Allocate(bytes, kind)
+                                           : ActiveHeap::AllocateAligned(alignment, bytes, kind);
+}
+
+// The loop of [new.delete.single]: ask the handler for memory until there is some or no handler.
+[[gnu::noinline, gnu::cold]] void* NewAgain(size_t bytes, size_t alignment, AllocationKind kind) {
+  for (;;) {
+    const std::new_handler handler =
+        std::get_new_handler != nullptr ? std::get_new_handler() : nullptr;
+    if (handler == nullptr) return nullptr;
+    handler();
+    void* result = TryNew(bytes, alignment, kind);
+    if (result != nullptr) return result;
+  }
+}
+
+[[gnu::noinline, gnu::cold]] void* NewOrThrow(size_t bytes, size_t alignment,
+                                              AllocationKind kind) {
+  void* result = NewAgain(bytes, alignment, kind);
+  if (result != nullptr) return result;
+  HARDENED_CHECK(std::__throw_bad_alloc != nullptr);
+  std::__throw_bad_alloc();
+}
+
+[[gnu::noinline, gnu::cold]] void* NewOrNull(size_t bytes, size_t alignment,
+                                             AllocationKind kind) noexcept {
+  try {
+    return NewAgain(bytes, alignment, kind);
+  } catch (...) {
+    return nullptr;
+  }
+}
+
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline void* New(size_t bytes, AllocationKind kind) {
+  void* result = ActiveHeap::Allocate(bytes, kind);
+  return ABSL_PREDICT_TRUE(result != nullptr) ? result
+                                              : NewOrThrow(bytes, 1, kind);
+}
+
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline void* NewNothrow(size_t bytes, AllocationKind kind) noexcept {
+  void* result = ActiveHeap::Allocate(bytes, kind);
+  return ABSL_PREDICT_TRUE(result != nullptr) ? result : NewOrNull(bytes, 1, kind);
+}
+
+void* AlignedNew(size_t bytes, std::align_val_t alignment, AllocationKind kind) {
+  const size_t align = static_cast<size_t>(alignment);
+  void* result = TryNew(bytes, align, kind);
+  return result != nullptr ? result : NewOrThrow(bytes, align, kind);
+}
+
+void* AlignedNewNothrow(size_t bytes, std::align_val_t alignment, AllocationKind kind) noexcept {
+  const size_t align = static_cast<size_t>(alignment);
+  void* result = TryNew(bytes, align, kind);
+  return result != nullptr ? result : NewOrNull(bytes, align, kind);
+}
+
+constexpr AllocationKind kOne = AllocationKind::kNew;
+constexpr AllocationKind kArray = AllocationKind::kNewArray;
+constexpr AllocationKind kAlignedOne = AllocationKind::kAlignedNew;
+constexpr AllocationKind kAlignedArray = AllocationKind::kAlignedNewArray;
+
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline void Delete(void* pointer, AllocationKind kind) noexcept {
+  ActiveHeap::Free(pointer, kind,
+                   kind == kArray || kind == kAlignedArray ? "operator delete[]"
+                                                           : "operator delete");
+}
+
+}  // namespace
+}  // namespace hardened::shim
+
+namespace shim = hardened::shim;
+
+HARDENED_EXPORT void* operator new(size_t bytes) { return shim::New(bytes, shim::kOne); }
+HARDENED_EXPORT void* operator new[](size_t bytes) { return shim::New(bytes, shim::kArray); }
+HARDENED_EXPORT void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
+  return shim::NewNothrow(bytes, shim::kOne);
+}
+HARDENED_EXPORT void* operator new[](size_t bytes, const std::nothrow_t&) noexcept {
+  return shim::NewNothrow(bytes, shim::kArray);
+}
+HARDENED_EXPORT void* operator new(size_t bytes, std::align_val_t alignment) {
+  return shim::AlignedNew(bytes, alignment, shim::kAlignedOne);
+}
+HARDENED_EXPORT void* operator new[](size_t bytes, std::align_val_t alignment) {
+  return shim::AlignedNew(bytes, alignment, shim::kAlignedArray);
+}
+HARDENED_EXPORT void* operator new(size_t bytes, std::align_val_t alignment,
+                                   const std::nothrow_t&) noexcept {
+  return shim::AlignedNewNothrow(bytes, alignment, shim::kAlignedOne);
+}
+HARDENED_EXPORT void* operator new[](size_t bytes, std::align_val_t alignment,
+                                     const std::nothrow_t&) noexcept {
+  return shim::AlignedNewNothrow(bytes, alignment, shim::kAlignedArray);
+}
+
+HARDENED_EXPORT void operator delete(void* p) noexcept { shim::Delete(p, shim::kOne); }
+HARDENED_EXPORT void operator delete[](void* p) noexcept { shim::Delete(p, shim::kArray); }
+HARDENED_EXPORT void operator delete(void* p, const std::nothrow_t&) noexcept {
+  shim::Delete(p, shim::kOne);
+}
+HARDENED_EXPORT void operator delete[](void* p, const std::nothrow_t&) noexcept {
+  shim::Delete(p, shim::kArray);
+}
+HARDENED_EXPORT void operator delete(void* p, size_t) noexcept { shim::Delete(p, shim::kOne); }
+HARDENED_EXPORT void operator delete[](void* p, size_t) noexcept { shim::Delete(p, shim::kArray); }
+HARDENED_EXPORT void operator delete(void* p, std::align_val_t) noexcept {
+  shim::Delete(p, shim::kAlignedOne);
+}
+HARDENED_EXPORT void operator delete[](void* p, std::align_val_t) noexcept {
+  shim::Delete(p, shim::kAlignedArray);
+}
+HARDENED_EXPORT void operator delete(void* p, size_t, std::align_val_t) noexcept {
+  shim::Delete(p, shim::kAlignedOne);
+}
+HARDENED_EXPORT void operator delete[](void* p, size_t, std::align_val_t) noexcept {
+  shim::Delete(p, shim::kAlignedArray);
+}
+HARDENED_EXPORT void operator delete(void* p, std::align_val_t, const std::nothrow_t&) noexcept {
+  shim::Delete(p, shim::kAlignedOne);
+}
+HARDENED_EXPORT void operator delete[](void* p, std::align_val_t, const std::nothrow_t&) noexcept {
+  shim::Delete(p, shim::kAlignedArray);
+}

@@ -1,0 +1,161 @@
+// What the heap tells about itself: hardened_get_counters and glibc's statistics calls.
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdio.h>
+
+#include <climits>
+
+#include "hardened/core/run.h"
+#include "hardened/hardened.h"
+#include "hardened/prim/raw_writer.h"
+#include "hardened/prim/system_info.h"
+#include "hardened/shim/active_heap.h"
+
+namespace hardened::shim {
+namespace {
+
+struct HeapStatistics {
+  hardened_counters counters;
+  core::ArenaCounters arena;
+};
+
+HeapStatistics Collect() {
+  HeapStatistics result{};
+  if (!core::heap_state.started()) return result;
+  const core::ThreadHeap::Tally tally = core::heap_registry.Total();
+  const uint64_t runs_made = core::run_counters.allocations.load(std::memory_order_relaxed);
+  result.arena = core::heap_state.Counters();
+  hardened_counters& counters = result.counters;
+  counters.live_runs = core::run_counters.live.load(std::memory_order_relaxed);
+  counters.live_slots = tally.taken_slots - tally.remote_sent_slots;
+  counters.live_bytes = tally.taken_bytes - tally.remote_sent_bytes +
+                        core::run_counters.live_bytes.load(std::memory_order_relaxed);
+  counters.allocations = tally.allocations + runs_made;
+  counters.deallocations = counters.allocations - counters.live_slots - counters.live_runs;
+  counters.mapped_bytes = result.arena.committed_bytes + result.arena.metadata_bytes;
+  counters.segments = result.arena.committed_bytes / core::kSegmentSize;
+  return result;
+}
+
+// Bytes of the heap's segments that hold no live allocation.
+uint64_t FreeBytes(const HeapStatistics& heap) {
+  return heap.arena.committed_bytes > heap.counters.live_bytes
+             ? heap.arena.committed_bytes - heap.counters.live_bytes
+             : 0;
+}
+
+}  // namespace
+
+extern "C" {
+
+HARDENED_EXPORT int hardened_get_counters(hardened_counters* out) {
+  if (out == nullptr) return -1;
+  *out = Collect().counters;
+  return 0;
+}
+
+HARDENED_EXPORT const char* hardened_level(void) { return ActiveHeap::kFeatures.name; }
+
+HARDENED_EXPORT struct mallinfo2 mallinfo2(void) {
+  const HeapStatistics heap = Collect();
+  struct mallinfo2 info = {};
+  info.arena = heap.arena.committed_bytes;
+  info.hblks = heap.counters.live_runs;
+  info.uordblks = heap.counters.live_bytes;
+  info.fordblks = FreeBytes(heap);
+  info.keepcost = heap.arena.dirty_bytes;
+  return info;
+}
+
+// The older form, whose int fields wrap; here they stop at INT_MAX.
+HARDENED_EXPORT struct mallinfo mallinfo(void) {
+  const struct mallinfo2 wide = mallinfo2();
+  const auto narrow = [](size_t value) {
+    return value > INT_MAX ? INT_MAX : static_cast<int>(value);
+  };
+  struct mallinfo info = {};
+  info.arena = narrow(wide.arena);
+  info.hblks = narrow(wide.hblks);
+  info.uordblks = narrow(wide.uordblks);
+  info.fordblks = narrow(wide.fordblks);
+  info.keepcost = narrow(wide.keepcost);
+  return info;
+}
+
+HARDENED_EXPORT void malloc_stats(void) {
+  const HeapStatistics heap = Collect();
+  const hardened_counters& counters = heap.counters;
+  prim::RawWriter out;
+  const auto line = [&out](const char* name, uint64_t value) {
+    out.Padded(name, 24).Decimal(value).Char('\n');
+  };
+  out.Text("hardened: level ").Text(hardened_level()).Char('\n');
+  line("  allocations", counters.allocations);
+  line("  deallocations", counters.deallocations);
+  line("  live slots", counters.live_slots);
+  line("  live runs", counters.live_runs);
+  line("  live bytes", counters.live_bytes);
+  line("  committed bytes", heap.arena.committed_bytes);
+  line("  dirty bytes", heap.arena.dirty_bytes);
+  line("  metadata bytes", heap.arena.metadata_bytes);
+  out.Flush(2);
+}
+
+HARDENED_EXPORT int malloc_info(int options, FILE* stream) {
+  if (options != 0 || stream == nullptr) {
+    errno = EINVAL;
+    return -1;
+  }
+  const HeapStatistics heap = Collect();
+  const hardened_counters& counters = heap.counters;
+  prim::RawWriter out;
+  const auto element = [&out](const char* type, uint64_t count, uint64_t size) {
+    out.Text("<total type=\"").Text(type).Text("\" count=\"").Decimal(count);
+    out.Text("\" size=\"").Decimal(size).Text("\"/>\n");
+  };
+  out.Text("<malloc version=\"1\">\n<heap nr=\"0\">\n");
+  element("live", counters.live_slots + counters.live_runs, counters.live_bytes);
+  element("rest", 0, FreeBytes(heap));
+  element("mmap", counters.live_runs,
+          core::run_counters.live_bytes.load(std::memory_order_relaxed));
+  out.Text("<system type=\"current\" size=\"").Decimal(counters.mapped_bytes).Text("\"/>\n");
+  out.Text("</heap>\n</malloc>\n");
+  const std::string_view text = out.view();
+  return fwrite(text.data(), 1, text.size(), stream) == text.size() ? 0 : -1;
+}
+
+// Gives all free memory back that can be given back. Returns 1 if there was any.
+HARDENED_EXPORT int malloc_trim(size_t /*pad*/) {
+  if (!core::heap_state.started()) return 0;
+  const int saved_errno = errno;
+  const uint64_t now = prim::CoarseMilliseconds();
+  core::run_cache.Purge(now, 0);
+  core::heap_registry.CollectPool();
+  const size_t purged = core::heap_state.Purge(now, /*force=*/true);
+  errno = saved_errno;
+  return purged > 0 ? 1 : 0;
+}
+
+// glibc's tuning parameters are accepted and have no effect: they tune structures that this heap
+// does not have. Unknown ones are refused.
+HARDENED_EXPORT int mallopt(int parameter, int /*value*/) {
+  switch (parameter) {
+    case M_MXFAST:
+    case M_TRIM_THRESHOLD:
+    case M_TOP_PAD:
+    case M_MMAP_THRESHOLD:
+    case M_MMAP_MAX:
+    case M_CHECK_ACTION:
+    case M_PERTURB:
+    case M_ARENA_TEST:
+    case M_ARENA_MAX:
+      return 1;
+    default:
+      return 0;
+  }
+}
+
+}  // extern "C"
+
+}  // namespace hardened::shim

@@ -1,0 +1,19 @@
+// Level light: every bad free is detected; nothing else costs time.
+
+#ifndef POLICIES_LIGHT_H_
+#define POLICIES_LIGHT_H_
+
+#include "hardened/features.h"
+
+namespace hardened::policies {
+
+struct Light {
+  static constexpr Features kFeatures = {
+      .name = "light",
+      .core = {.placement = {.window_bytes = 256}},
+  };
+};
+
+}  // namespace hardened::policies
+
+#endif  // POLICIES_LIGHT_H_

@@ -1,0 +1,13 @@
+// How a misuse program ends when the library does not end it.
+#ifndef TESTS_MISUSE_EXIT_CODES_H_
+#define TESTS_MISUSE_EXIT_CODES_H_
+
+enum MisuseExitCode : int {
+  kSurvived = 40,       // the crime went unnoticed
+  kNotCommitted = 41,   // the crime could not be staged
+  kControlFailed = 42,  // a correct program saw something wrong
+  kWrongLibrary = 43,   // the expected level is not in charge
+  kBadArguments = 44,
+};
+
+#endif  // TESTS_MISUSE_EXIT_CODES_H_

@@ -1,0 +1,34 @@
+// deny_system_calls: a seccomp filter that makes system calls fail, for children of tests.
+
+#ifndef TESTS_PRIM_DENY_SYSTEM_CALLS_H_
+#define TESTS_PRIM_DENY_SYSTEM_CALLS_H_
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+
+#include <cstddef>
+#include <initializer_list>
+
+namespace hardened::prim {
+
+// Makes the calls in `numbers` fail with `error` in this thread and its later threads and children,
+// for ever. Returns: whether the kernel took the filter.
+inline bool DenySystemCalls(std::initializer_list<long> numbers, unsigned error) {
+  constexpr size_t kMaxCalls = 8;
+  sock_filter filter[2 * kMaxCalls + 2];
+  unsigned short size = 0;
+  filter[size++] = BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr));
+  for (const long number : numbers) {
+    filter[size++] = BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(number), 0, 1);
+    filter[size++] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error);
+  }
+  filter[size++] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+  sock_fprog program = {.len = size, .filter = filter};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+}  // namespace hardened::prim
+
+#endif  // TESTS_PRIM_DENY_SYSTEM_CALLS_H_

@@ -1,0 +1,8 @@
+"""Maps @rules_java onto the rules built into Bazel 4."""
+
+java_binary = native.java_binary
+java_import = native.java_import
+java_library = native.java_library
+java_proto_library = native.java_proto_library
+java_runtime = native.java_runtime
+java_toolchain = native.java_toolchain

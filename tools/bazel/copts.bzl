@@ -1,0 +1,78 @@
+"""How the allocator's code is compiled and its preload libraries are linked."""
+
+load("@rules_cc//cc:defs.bzl", "cc_binary")
+
+# The allocator runs below libstdc++ and inside malloc: nothing may need the C++
+# runtime, a lazy binding, or TLS that ld.so allocates on first use.
+#
+# Unwind tables stay: an exception thrown for operator new passes through the
+# allocator's frames. With them a frame pointer serves nobody, so the fast paths
+# do without.
+ALLOCATOR_COPTS = [
+    "-D_GLIBCXX_NO_ASSERTIONS",
+    "-fno-builtin",
+    "-fno-exceptions",
+    "-fno-plt",
+    "-fno-rtti",
+    "-fno-threadsafe-statics",
+    "-fomit-frame-pointer",
+    "-ftls-model=initial-exec",
+    "-fvisibility-inlines-hidden",
+    "-fvisibility=hidden",
+]
+
+def policy_copts(level):
+    """The copts of code that is compiled once per level, for policies/<level>.h."""
+    return ALLOCATOR_COPTS + [
+        '-DHARDENED_POLICY_HEADER=\\"policies/%s.h\\"' % level,
+        "-DHARDENED_ACTIVE_POLICY=hardened::policies::" + level.capitalize(),
+    ]
+
+_VERSION_SCRIPT = "//hardened/shim:exported_symbols.lds"
+
+def hardened_preload_library(name, dep):
+    """Links lib<name>.so for LD_PRELOAD; building //pkg:all checks what it needs.
+
+    Args:
+      name: the library's name, without "lib" and ".so".
+      dep: the cc_library (alwayslink) with the malloc family.
+    """
+    so = "lib%s.so" % name
+
+    # The version script's node must be anonymous: a named one would export
+    # malloc@@NODE, which no program asks for. bfd, because gold leaks local TLS
+    # symbols into .dynsym. --as-needed lands before the toolchain's -lstdc++ -lm
+    # and drops both.
+    cc_binary(
+        name = so,
+        additional_linker_inputs = [_VERSION_SCRIPT],
+        features = ["-supports_start_end_lib"],  # gold's and lld's option alone
+        linkopts = [
+            "-fuse-ld=bfd",
+            "-Wl,--version-script=$(location %s)" % _VERSION_SCRIPT,
+            "-Wl,-soname," + so,
+            "-Wl,-z,now",
+            "-Wl,-z,relro",
+            "-Wl,-z,defs",
+            "-Wl,-z,nodelete",
+            "-Wl,--as-needed",
+        ],
+        linkshared = True,
+        linkstatic = True,
+        tags = ["nosan"],
+        visibility = ["//visibility:public"],
+        deps = [dep],
+    )
+
+    # Fails when the library needs more than libc.
+    native.genrule(
+        name = "lib%s_needed" % name,
+        srcs = [so],
+        outs = ["lib%s.needed" % name],
+        cmd = """
+readelf -d $(location {so}) | sed -n 's/.*(NEEDED).*\\[\\(.*\\)\\]/\\1/p' > $@
+test "$$(cat $@)" = libc.so.6 || {{ echo "{so} needs:" $$(cat $@) >&2; exit 1; }}
+""".format(so = so),
+        tags = ["nosan"],
+        visibility = ["//visibility:public"],
+    )

@@ -1,0 +1,59 @@
+// patterns.h: the ways of using malloc that tools/bench compares.
+//
+// Every function runs one pattern to its end and frees what it took. Every
+// block is written to at its first byte. `Stopwatch` counts one operation per
+// malloc+free pair unless the line says otherwise.
+
+#ifndef TOOLS_BENCHMARKS_PATTERNS_H_
+#define TOOLS_BENCHMARKS_PATTERNS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+
+#include "measure.h"
+
+namespace bench {
+
+enum class FreeOrder { kLastFirst, kFirstFirst, kRandom };
+
+// A range of request sizes, both ends included.
+struct Sizes {
+  uint32_t low;
+  uint32_t high;
+};
+
+// Blocks of mixed size as real programs live with them (churn, threads).
+inline constexpr Sizes kChurnSizes = {16, 528};
+
+// Allocates `size` bytes and writes the first.
+inline char* Take(size_t size) {
+  char* block = static_cast<char*>(malloc(size));
+  if (block == nullptr) Die("malloc returned null");
+  *block = 1;
+  Escape(block);
+  return block;
+}
+
+// single_thread_patterns.cc
+void Control(Stopwatch& watch);  // no allocation; must cost the same under every allocator
+void Pair(Stopwatch& watch, size_t size);
+void Batch(Stopwatch& watch, size_t count, Sizes sizes, FreeOrder order);
+void Churn(Stopwatch& watch, size_t live);
+void Calloc(Stopwatch& watch, size_t size);
+void Aligned(Stopwatch& watch, size_t size, size_t alignment);
+void ReallocBySteps(Stopwatch& watch);   // +64 up to 64 KiB; an operation is one step
+void ReallocByFactor(Stopwatch& watch);  // x1.5 up to 1 MiB; an operation is one step
+
+// thread_patterns.cc
+void ProducerConsumer(Stopwatch& watch);
+void Handover(Stopwatch& watch);
+void LocalChurn(Stopwatch& watch);
+void ThreadChurn(Stopwatch& watch);  // an operation is one thread
+
+// footprint_patterns.cc; prints its own figures.
+void Footprint(size_t count, Sizes sizes);
+
+}  // namespace bench
+
+#endif  // TOOLS_BENCHMARKS_PATTERNS_H_
