@@ -197,7 +197,9 @@ void ClearRun(Run& run, size_t bytes) {
   std::memset(Pointer(run.data), 0, bytes);
 }
 
-bool ResizeRun(Run& run, size_t bytes) {
+namespace {
+
+bool ResizePages(Run& run, size_t bytes) {
   const size_t page = prim::PageSize();
   const size_t lead = run.data - run.pages;
   if (bytes == 0 || bytes > PTRDIFF_MAX - lead - page) return false;
@@ -217,7 +219,6 @@ bool ResizeRun(Run& run, size_t bytes) {
       // The guard grows over what is given back; guards drop the pages under them, or are made to.
       if (!run.tail_guarded || !pages.InstallGuard(Pointer(new_end), old_end - new_end)) {
         pages.Drop(Pointer(new_end), old_end - new_end);
-        run.requested = bytes;
         return true;
       }
       pages.Drop(Pointer(new_end), old_end - new_end);
@@ -250,7 +251,16 @@ bool ResizeRun(Run& run, size_t bytes) {
       run.page_bytes = wanted;
     }
   }
+  return true;
+}
+
+}  // namespace
+
+bool ResizeRun(Run& run, size_t bytes) {
+  const size_t before = run.page_bytes;
+  if (!ResizePages(run, bytes)) return false;
   run.requested = bytes;
+  run_counters.live_bytes.fetch_add(run.page_bytes - before, std::memory_order_relaxed);
   return true;
 }
 

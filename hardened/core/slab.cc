@@ -3,6 +3,12 @@
 #include "hardened/prim/check.h"
 
 namespace hardened::core {
+namespace {
+
+// While at least one slot in this many is free, a slot is drawn by rejection.
+constexpr uint32_t kRejectionShare = 8;
+
+}  // namespace
 
 void Slab::Initialise(Arena& arena, uint32_t first_slice, SizeClass size_class, bool zero) {
   arena_ = &arena;
@@ -23,62 +29,74 @@ void Slab::Initialise(Arena& arena, uint32_t first_slice, SizeClass size_class, 
   if (slot_count_ % 64 != 0) words[slot_count_ / 64] = (uint64_t{1} << slot_count_ % 64) - 1;
 }
 
-void Slab::Take(uint32_t index, MagazineEntry& out) {
-  bitmap()[index / 64] &= ~(uint64_t{1} << index % 64);
-  --free_count_;
-  out.slot = reinterpret_cast<void*>(base_ + uintptr_t{index} * slot_size_);
-  out.record = records() + index;
-}
-
-uint32_t Slab::DrawUniform(prim::RandomStream& random, uint32_t count, MagazineEntry* out) {
+void Slab::DrawByRejection(prim::RandomStream& random, uint32_t count, MagazineEntry* out) {
   uint64_t* words = bitmap();
-  uint32_t drawn = 0;
-  for (; drawn < count && free_count_ > 0; ++drawn) {
-    uint32_t index;
-    if (free_count_ * 4 >= slot_count_) {
-      // Rejection: a uniform draw over all slots, repeated until it hits a free one, is uniform
-      // over the free ones.
-      do {
-        index = random.Below(slot_count_);
-      } while ((words[index / 64] >> (index % 64) & 1) == 0);
-    } else {
-      // Few are free: draw a rank and find its bit.
-      uint32_t rank = random.Below(free_count_);
-      uint32_t word = 0;
-      for (;; ++word) {
-        const uint32_t here = static_cast<uint32_t>(std::popcount(words[word]));
-        if (rank < here) break;
-        rank -= here;
-      }
-      uint64_t bits = words[word];
-      for (; rank > 0; --rank) bits &= bits - 1;
-      index = word * 64 + static_cast<uint32_t>(std::countr_zero(bits));
-    }
-    Take(index, out[drawn]);
+  for (uint32_t drawn = 0; drawn < count;) {
+    const uint32_t index = random.Below(slot_count_);
+    const uint64_t bit = uint64_t{1} << index % 64;
+    if ((words[index / 64] & bit) == 0) continue;
+    words[index / 64] &= ~bit;
+    out[drawn++] = EntryOf(index);
   }
-  return drawn;
 }
 
-uint32_t Slab::DrawInOrder(uint32_t count, MagazineEntry* out) {
+void Slab::DrawByShuffle(prim::RandomStream& random, uint32_t count, MagazineEntry* out) {
+  uint64_t* words = bitmap();
+  uint16_t free_slots[kMaxSlotsPerSlab / kRejectionShare + 1];
+  uint32_t listed = 0;
+  for (uint32_t word = lowest_word_; listed < free_count_; ++word) {
+    for (uint64_t bits = words[word]; bits != 0; bits &= bits - 1) {
+      free_slots[listed++] =
+          static_cast<uint16_t>(word * 64 + static_cast<uint32_t>(std::countr_zero(bits)));
+    }
+  }
+  // The first steps of a Fisher-Yates shuffle.
+  for (uint32_t drawn = 0; drawn < count; ++drawn) {
+    const uint32_t pick = drawn + random.Below(listed - drawn);
+    const uint32_t index = free_slots[pick];
+    free_slots[pick] = free_slots[drawn];
+    words[index / 64] &= ~(uint64_t{1} << index % 64);
+    out[drawn] = EntryOf(index);
+  }
+}
+
+void Slab::DrawInOrder(uint32_t count, MagazineEntry* out) {
   uint64_t* words = bitmap();
   uint32_t drawn = 0;
   uint32_t word = lowest_word_;
-  while (drawn < count && free_count_ > 0) {
-    const uint64_t bits = words[word];
-    if (bits == 0) {
-      ++word;
-      continue;
+  for (;; ++word) {
+    uint64_t bits = words[word];
+    for (; bits != 0 && drawn < count; bits &= bits - 1) {
+      out[drawn++] = EntryOf(word * 64 + static_cast<uint32_t>(std::countr_zero(bits)));
     }
-    Take(word * 64 + static_cast<uint32_t>(std::countr_zero(bits)), out[drawn++]);
+    words[word] = bits;
+    if (drawn == count) break;
   }
   lowest_word_ = word;
-  return drawn;
 }
 
 uint32_t Slab::Draw(const Placement& placement, prim::RandomStream& random, uint32_t count,
                     MagazineEntry* out) {
-  if (placement.window_bytes == 0) return DrawUniform(random, count, out);
-  const uint32_t drawn = DrawInOrder(count, out);
+  const uint32_t drawn = count < free_count_ ? count : free_count_;
+  if (placement.window_bytes == 0) {
+    // Counted down before: every draw of the rejection must be able to hit.
+    if ((free_count_ - drawn) * kRejectionShare >= slot_count_) {
+      DrawByRejection(random, drawn, out);
+    } else if (free_count_ * kRejectionShare <= slot_count_) {
+      DrawByShuffle(random, drawn, out);
+    } else {
+      // Across the border: the rest of this batch comes with the next refill.
+      const uint32_t part = free_count_ - slot_count_ / kRejectionShare;
+      const uint32_t now = part < drawn ? part : drawn;
+      DrawByRejection(random, now, out);
+      free_count_ -= now;
+      return now;
+    }
+    free_count_ -= drawn;
+    return drawn;
+  }
+  DrawInOrder(drawn, out);
+  free_count_ -= drawn;
   const uint32_t window = placement.window_bytes / slot_size_;
   if (window < 2) return drawn;
   for (uint32_t start = 0; start < drawn; start += window) {
@@ -92,15 +110,6 @@ uint32_t Slab::Draw(const Placement& placement, prim::RandomStream& random, uint
     }
   }
   return drawn;
-}
-
-void Slab::Return(uint32_t index) {
-  uint64_t& word = bitmap()[index / 64];
-  const uint64_t bit = uint64_t{1} << index % 64;
-  HARDENED_CHECK(index < slot_count_ && (word & bit) == 0);
-  word |= bit;
-  ++free_count_;
-  if (index / 64 < lowest_word_) lowest_word_ = index / 64;
 }
 
 void DescribeSlab(Slab& slab, ThreadHeap* owner) {

@@ -18,6 +18,7 @@
 #include "hardened/core/magazine.h"
 #include "hardened/core/size_class.h"
 #include "hardened/core/slot_record.h"
+#include "hardened/prim/check.h"
 #include "hardened/prim/random_stream.h"
 
 namespace hardened::core {
@@ -53,7 +54,14 @@ class Slab {
                 MagazineEntry* out);
 
   // Makes a slot drawable again. Requires: it is not.
-  void Return(uint32_t index);
+  void Return(uint32_t index) {
+    uint64_t& word = bitmap()[index / 64];
+    const uint64_t bit = uint64_t{1} << index % 64;
+    HARDENED_CHECK(index < slot_count_ && (word & bit) == 0);
+    word |= bit;
+    ++free_count_;
+    if (index / 64 < lowest_word_) lowest_word_ = index / 64;
+  }
 
   // Links of the list of its bin; owned by the thread heap.
   Slab* next = nullptr;
@@ -65,9 +73,14 @@ class Slab {
     return reinterpret_cast<uint64_t*>(reinterpret_cast<uintptr_t>(records()) +
                                        RoundUpTo(slot_count_ * sizeof(SlotRecord), 8));
   }
-  uint32_t DrawUniform(prim::RandomStream& random, uint32_t count, MagazineEntry* out);
-  uint32_t DrawInOrder(uint32_t count, MagazineEntry* out);
-  void Take(uint32_t index, MagazineEntry& out);
+  // While many slots are free: draws over all slots, repeated until they hit a free one.
+  void DrawByRejection(prim::RandomStream& random, uint32_t count, MagazineEntry* out);
+  // When few are: a shuffle of their list.
+  void DrawByShuffle(prim::RandomStream& random, uint32_t count, MagazineEntry* out);
+  void DrawInOrder(uint32_t count, MagazineEntry* out);
+  MagazineEntry EntryOf(uint32_t index) {
+    return {reinterpret_cast<void*>(base_ + uintptr_t{index} * slot_size_), records() + index};
+  }
 
   Arena* arena_ = nullptr;
   uintptr_t base_ = 0;

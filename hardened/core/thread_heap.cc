@@ -2,6 +2,7 @@
 
 #include <new>
 
+#include "hardened/core/run.h"
 #include "hardened/prim/check.h"
 #include "hardened/prim/corruption_report.h"
 #include "hardened/prim/entropy.h"
@@ -12,7 +13,7 @@ namespace {
 
 constexpr uint64_t kHousekeepingMs = 50;
 constexpr uint32_t kAdoptionProbes = 8;
-constexpr uint32_t kMaxRefill = 64;
+constexpr uint32_t kMaxRefill = 128;
 
 constexpr size_t kMagazineEntries = [] {
   size_t sum = 0;
@@ -114,14 +115,29 @@ void ThreadHeap::RetireSlab(Slab& slab, Bin& bin) {
   arena.FreeSpan(first, /*dirty=*/true, prim::CoarseMilliseconds());
 }
 
-void ThreadHeap::ReturnToSlab(const SliceDescriptor& slice, uint32_t index) {
-  Slab& slab = *Slab::OfRecords(slice.records);
-  Bin& bin = bins_[slice.size_class];
-  slab.Return(index);
-  --bin.taken;
+void ThreadHeap::Settle(Slab& slab, uint32_t returned) {
+  Bin& bin = bins_[slab.size_class()];
+  bin.taken -= returned;
   if (!slab.listed) Link(slab, bin);
   // One slab with free slots stays, so that a class at its edge does not make and retire slabs.
   if (slab.empty() && bin.listed > 1) RetireSlab(slab, bin);
+}
+
+void ThreadHeap::ReturnToSlabs(const MagazineEntry* entries, size_t count) {
+  // Neighbours in a magazine often share their slab; a slab is looked up and filed once for each
+  // such group.
+  for (size_t i = 0; i < count;) {
+    const SliceDescriptor& slice =
+        *heap_state.FindSlice(reinterpret_cast<uintptr_t>(entries[i].slot));
+    Slab& slab = *Slab::OfRecords(slice.records);
+    const SlotRecord* const end = slice.records + slice.slot_count;
+    const size_t group = i;
+    do {
+      slab.Return(static_cast<uint32_t>(entries[i].record - slice.records));
+      ++i;
+    } while (i < count && entries[i].record >= slice.records && entries[i].record < end);
+    Settle(slab, static_cast<uint32_t>(i - group));
+  }
 }
 
 bool ThreadHeap::Refill(SizeClass size_class) {
@@ -145,8 +161,7 @@ bool ThreadHeap::Refill(SizeClass size_class) {
   const uint32_t wanted = static_cast<uint32_t>(capacity > 2 * kMaxRefill ? kMaxRefill
                                                                           : (capacity + 1) / 2);
   MagazineEntry drawn[kMaxRefill];
-  const uint32_t count =
-      slab->Draw(heap_constants->options.placement, random_, wanted, drawn);
+  const uint32_t count = slab->Draw(heap_constants->options.placement, random_, wanted, drawn);
   HARDENED_CHECK(count > 0);
   bin.taken += count;
   if (slab->free_count() == 0) Unlink(*slab, bin);
@@ -157,11 +172,7 @@ bool ThreadHeap::Refill(SizeClass size_class) {
 void ThreadHeap::Flush(SizeClass size_class) {
   Magazine& magazine = magazines[size_class];
   const size_t leaving = (magazine.count() + 1) / 2;
-  for (size_t i = 1; i <= leaving; ++i) {
-    const uintptr_t address = reinterpret_cast<uintptr_t>(magazine.bottom[i].slot);
-    const SliceDescriptor& slice = *heap_state.FindSlice(address);
-    ReturnToSlab(slice, slice.IndexOf(address));
-  }
+  ReturnToSlabs(magazine.bottom + 1, leaving);
   const size_t staying = magazine.count() - leaving;
   for (size_t i = 1; i <= staying; ++i) magazine.bottom[i] = magazine.bottom[leaving + i];
   magazine.top = magazine.bottom + staying;
@@ -172,6 +183,7 @@ void ThreadHeap::Housekeep() {
   const uint64_t now = prim::CoarseMilliseconds();
   if (now - last_housekeeping_ms_ < kHousekeepingMs) return;
   last_housekeeping_ms_ = now;
+  run_cache.Purge(now, heap_constants->options.purge.delay_ms);
   heap_state.Purge(now, /*force=*/false);
   FlushOutgoing();
 }
@@ -274,11 +286,12 @@ void ThreadHeap::CollectSlot(uintptr_t address) {
   const uint64_t cleared = 0;
   __builtin_memcpy(reinterpret_cast<void*>(address), &cleared, sizeof(cleared));
   slice->records[index].store(zero ? kFreedZeroRecord : kFreedRecord, std::memory_order_relaxed);
+  const MagazineEntry entry = {reinterpret_cast<void*>(address), &slice->records[index]};
   Magazine& magazine = magazines[size_class];
   if (heap_constants->options.collect_into_magazine && magazine.top != magazine.limit) {
-    *++magazine.top = {reinterpret_cast<void*>(address), &slice->records[index]};
+    *++magazine.top = entry;
   } else {
-    ReturnToSlab(*slice, index);
+    ReturnToSlabs(&entry, 1);
   }
 }
 

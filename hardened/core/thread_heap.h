@@ -55,9 +55,9 @@ class ThreadHeap : public HeapFront {
   // Makes room in the full magazine of `size_class` by returning its older half to the slabs.
   void Flush(SizeClass size_class);
 
-  // Puts a slot that the program no longer owns back into its slab. The slot's record is already
-  // that of a dead slot, and the slab is owned by this heap.
-  void ReturnToSlab(const SliceDescriptor& slice, uint32_t index);
+  // Puts slots that the program no longer owns back into their slabs. Their records are already
+  // those of dead slots, and their slabs are owned by this heap.
+  void ReturnToSlabs(const MagazineEntry* entries, size_t count);
 
   // Sends `slot`, whose record the caller has claimed (kPendingRecord), to `owner`.
   void SendRemote(ThreadHeap* owner, void* slot, SizeClass size_class);
@@ -113,6 +113,8 @@ class ThreadHeap : public HeapFront {
   void Unlink(Slab& slab, Bin& bin);
   Slab* NewSlab(SizeClass size_class);
   void RetireSlab(Slab& slab, Bin& bin);
+  // Files a slab to which `returned` slots have come back.
+  void Settle(Slab& slab, uint32_t returned);
   void PushBatch(OutgoingBatch& batch);
   void CollectSlot(uintptr_t address);
 

@@ -61,9 +61,8 @@ const char* const* EnvironmentFromStackBlock(const void* block) {
   const uintptr_t argument_count = words[0];
   if (argument_count > kMaxBlockBytes / sizeof(void*)) return nullptr;
   const uintptr_t* word = words + 1;
-  const auto is_string = [base](uintptr_t value) {
-    return value > base && value - base < kMaxBlockBytes;
-  };
+  // Wraps to a huge distance below `base`.
+  const auto is_string = [base](uintptr_t value) { return value - base < kMaxBlockBytes; };
   for (uintptr_t i = 0; i < argument_count; ++i, ++word) {
     if (!is_string(*word)) return nullptr;
   }

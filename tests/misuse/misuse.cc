@@ -11,6 +11,7 @@
 // Built with -O0 -fno-builtin: every call below is made as written.
 #include <errno.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,6 @@
 #include <unistd.h>
 
 #include <new>
-#include <thread>
 
 #include "tests/misuse/exit_codes.h"
 #include "tests/preload/library_under_test.h"
@@ -73,9 +73,7 @@ const Operation kOperations[] = {
     {"reallocarray", malloc, Free, Reallocarray},
 };
 
-// The chosen operation on one block of the chosen size, and a neighbour that
-// stays live, so that the block's slab does not become empty unless a crime
-// means it to.
+// What the arguments chose.
 const Operation* operation;
 size_t size;
 
@@ -89,9 +87,16 @@ void Misuse(void* pointer) {
   dprintf(STDOUT_FILENO, "%p\n", pointer);
   operation->misuse(pointer, size);
 }
+// By pthread_create: std::thread would allocate, perhaps the very slot just freed.
 template <typename Function>
 void InAnotherThread(Function function) {
-  std::thread(function).join();
+  pthread_t thread;
+  auto run = [](void* argument) -> void* {
+    (*static_cast<Function*>(argument))();
+    return nullptr;
+  };
+  if (pthread_create(&thread, nullptr, run, &function) != 0) Exit(kBadArguments, "no thread");
+  pthread_join(thread, nullptr);
 }
 void* At(void* block, ptrdiff_t offset) { return static_cast<char*>(block) + offset; }
 void* MapPages() {
@@ -197,13 +202,15 @@ void RemoteWhileOwnerAllocates() {
   void* block = Allocate();
   InAnotherThread([=] { Release(block); });
   for (int i = 0; i < 10; ++i) {
-    if (Allocate() == block) Exit(kNotCommitted, "the slot was handed out again");
+    if (malloc(2 * size + 32) == block) Exit(kNotCommitted, "the memory was handed out again");
   }
   Misuse(block);
 }
+// In the next three a neighbour stays live, so that the slab outlives its owner.
 void FreedByAnOwnerThatEnded() {
   void* block = nullptr;
   InAnotherThread([&] {
+    Allocate();
     block = Allocate();
     Release(block);
   });
@@ -211,11 +218,31 @@ void FreedByAnOwnerThatEnded() {
 }
 void FreedTwiceAfterItsOwnerEnded() {
   void* block = nullptr;
-  InAnotherThread([&] { block = Allocate(); });
+  InAnotherThread([&] {
+    Allocate();
+    block = Allocate();
+  });
   Release(block);
   Misuse(block);
 }
 void FreedByRemotesAfterItsOwnerEnded() {
+  void* block = nullptr;
+  InAnotherThread([&] {
+    Allocate();
+    block = Allocate();
+  });
+  InAnotherThread([=] { Release(block); });
+  InAnotherThread([=] { Misuse(block); });
+}
+void FreedWithItsSlabByAnOwnerThatEnded() {
+  void* block = nullptr;
+  InAnotherThread([&] {
+    block = Allocate();
+    Release(block);
+  });
+  Misuse(block);
+}
+void FreedWithItsSlabAfterItsOwnerEnded() {
   void* block = nullptr;
   InAnotherThread([&] { block = Allocate(); });
   InAnotherThread([=] { Release(block); });
@@ -425,6 +452,8 @@ const Crime kCrimes[] = {
     CRIME(FreedByAnOwnerThatEnded),
     CRIME(FreedTwiceAfterItsOwnerEnded),
     CRIME(FreedByRemotesAfterItsOwnerEnded),
+    CRIME(FreedWithItsSlabByAnOwnerThatEnded),
+    CRIME(FreedWithItsSlabAfterItsOwnerEnded),
     CRIME(InteriorBy16),
     CRIME(InteriorAtTheMiddle),
     CRIME(InteriorNearTheEnd),

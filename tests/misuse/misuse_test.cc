@@ -59,7 +59,7 @@ Names KindTexts(Kind kind, const std::string& operation) {
     case Kind::kForeign:
       return {"foreign pointer"};
     case Kind::kGuess:
-      return {"unallocated pointer", "foreign pointer", "interior pointer"};
+      return {"unallocated pointer", "foreign pointer", "interior pointer", freed};
   }
   return {};
 }
@@ -92,6 +92,8 @@ const Row kRows[] = {
     {"FreedByAnOwnerThatEnded", Kind::kFreed, {"free", "realloc"}, kAllSizes},
     {"FreedTwiceAfterItsOwnerEnded", Kind::kFreed, {"free", "realloc"}, kAllSizes},
     {"FreedByRemotesAfterItsOwnerEnded", Kind::kFreed, {"free", "realloc"}, kAllSizes},
+    {"FreedWithItsSlabByAnOwnerThatEnded", Kind::kFreedOrGone, {"free", "realloc"}, kAllSizes},
+    {"FreedWithItsSlabAfterItsOwnerEnded", Kind::kFreedOrGone, {"free", "realloc"}, kAllSizes},
 
     {"InteriorBy16", Kind::kInterior, kAllOperations, {64, 1000, 4096, 20000, 256 << 10, 4 << 20}},
     {"InteriorAtTheMiddle", Kind::kInterior, kAllOperations,

@@ -94,6 +94,23 @@ TEST(ApiTest, CountersSeeALargeBlockComeAndGo) {
   EXPECT_EQ(after.live_bytes, before.live_bytes);
 }
 
+TEST(ApiTest, CountersFollowReallocToASimilarSize) {
+  const LibraryUnderTest library = LibraryUnderTest::Find();
+  if (library.get_counters == nullptr) GTEST_SKIP() << "no hardened_get_counters in this process";
+  for (size_t size : {100, 5000, 20000, 100000, 1 << 20, 16 << 20}) {
+    for (size_t to : {size - size / 10, size + size / 10, size / 2, 2 * size, size_t{50}}) {
+      hardened_counters before = {}, between = {}, after = {};
+      library.get_counters(&before);
+      void* block = Opaque(realloc(Opaque(malloc(size)), to));
+      library.get_counters(&between);
+      free(Opaque(block));
+      library.get_counters(&after);
+      EXPECT_GE(between.live_bytes, before.live_bytes + to) << size << " -> " << to;
+      EXPECT_EQ(after.live_bytes, before.live_bytes) << size << " -> " << to;
+    }
+  }
+}
+
 // --- Zero sizes ---------------------------------------------------------------
 
 struct ZeroCase {

@@ -12,21 +12,31 @@
 
 namespace hardened::prim {
 
-// Makes the calls in `numbers` fail with `error` in this thread and its later threads and children,
-// for ever. Returns: whether the kernel took the filter.
-inline bool DenySystemCalls(std::initializer_list<long> numbers, unsigned error) {
+// Answers the calls in `numbers` with a SECCOMP_RET_ action in this thread and its later threads and
+// children, for ever. Returns: whether the kernel took the filter.
+inline bool FilterSystemCalls(std::initializer_list<long> numbers, unsigned action) {
   constexpr size_t kMaxCalls = 8;
   sock_filter filter[2 * kMaxCalls + 2];
   unsigned short size = 0;
   filter[size++] = BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr));
   for (const long number : numbers) {
     filter[size++] = BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(number), 0, 1);
-    filter[size++] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error);
+    filter[size++] = BPF_STMT(BPF_RET | BPF_K, action);
   }
   filter[size++] = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
   sock_fprog program = {.len = size, .filter = filter};
   return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
          prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+// The calls fail with `error`.
+inline bool DenySystemCalls(std::initializer_list<long> numbers, unsigned error) {
+  return FilterSystemCalls(numbers, SECCOMP_RET_ERRNO | error);
+}
+
+// The calls kill the process with SIGSYS: proof that they are not made.
+inline bool ForbidSystemCalls(std::initializer_list<long> numbers) {
+  return FilterSystemCalls(numbers, SECCOMP_RET_KILL_PROCESS);
 }
 
 }  // namespace hardened::prim

@@ -1,14 +1,17 @@
 #include "hardened/prim/entropy.h"
 
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
-#include <bit>
 #include <cerrno>
 #include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -69,6 +72,8 @@ TEST(EntropyTest, WithoutGetrandomTheDeviceServes) {
     const ChildResult child = RunInChild([error] {
       const uint64_t before = EntropyFallbacks();
       if (!DenySystemCalls({SYS_getrandom}, error)) _exit(kNoFilter);
+      // Only the mix makes this call.
+      if (!ForbidSystemCalls({SYS_getppid})) _exit(kNoFilter);
       errno = 77;
       std::array<std::byte, 16> block;
       FillEntropy(block);
@@ -88,6 +93,24 @@ TEST(EntropyTest, WithoutGetrandomAndDeviceTheMixServes) {
     if (EntropyFallbacks() < 101) _exit(2);
   });
   if (child.exited_with(kNoFilter)) GTEST_SKIP() << "no seccomp filters here";
+  EXPECT_TRUE(child.exited_with(0)) << child.status << child.text;
+}
+
+TEST(EntropyTest, AFileInThePlaceOfTheDeviceIsNotTrusted) {
+  constexpr int kNoRoot = 98;
+  char root[] = "/tmp/entropy_test_XXXXXX";
+  ASSERT_NE(mkdtemp(root), nullptr);
+  const std::filesystem::path dev = std::filesystem::path(root) / "dev";
+  std::filesystem::create_directory(dev);
+  std::ofstream(dev / "urandom") << std::string(1 << 20, 'A');
+  const ChildResult child = RunInChild([&root] {
+    if (chroot(root) != 0 && (unshare(CLONE_NEWUSER) != 0 || chroot(root) != 0)) _exit(kNoRoot);
+    if (!DenySystemCalls({SYS_getrandom}, EPERM)) _exit(kNoFilter);
+    if (!SourceIsGood()) _exit(1);
+  });
+  std::filesystem::remove_all(root);
+  if (child.exited_with(kNoFilter)) GTEST_SKIP() << "no seccomp filters here";
+  if (child.exited_with(kNoRoot)) GTEST_SKIP() << "no right to chroot here";
   EXPECT_TRUE(child.exited_with(0)) << child.status << child.text;
 }
 

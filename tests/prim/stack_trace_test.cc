@@ -174,6 +174,44 @@ TEST(StackTraceTest, AnyStrayFramePointerIsSurvived) {
   EXPECT_TRUE(child.exited_with(0)) << child.status << child.text;
 }
 
+// Captures from a fake innermost frame at words[0] and words[1].
+// Returns: how many frames were read beyond CaptureStack's own and Recurse's, words[1] included.
+int FakeFramesRead(const uintptr_t* words) {
+  CaptureWithFramePointer(reinterpret_cast<uintptr_t>(words));
+  return static_cast<int>(g_count) - 2;
+}
+
+TEST(StackTraceTest, AnImplausibleNextFrameEndsTheWalk) {
+  constexpr uintptr_t kCode = 0x123456;
+  constexpr size_t kTwoMegabytes = (2 << 20) / sizeof(uintptr_t);
+  alignas(16) volatile uintptr_t words[kTwoMegabytes];
+  const auto address = [&words](size_t i) { return reinterpret_cast<uintptr_t>(&words[i]); };
+  const auto put = [&words](size_t i, uintptr_t next, uintptr_t code) {
+    words[i] = next;
+    words[i + 1] = code;
+  };
+  const auto* const start = const_cast<const uintptr_t*>(words);
+
+  put(0, address(2), kCode);
+  put(2, address(8), kCode);
+  put(8, 0, kCode);
+  EXPECT_EQ(FakeFramesRead(start), 3);  // a plausible chain, for comparison
+  put(0, address(0), kCode);
+  EXPECT_EQ(FakeFramesRead(start), 1);  // itself
+  put(0, address(2), kCode);
+  put(2, address(0), kCode);
+  EXPECT_EQ(FakeFramesRead(start), 2);  // back
+  put(3, 0, kCode);
+  put(0, address(3), kCode);
+  EXPECT_EQ(FakeFramesRead(start), 1);  // between two frames
+  put(0, address(kTwoMegabytes - 2), kCode);
+  put(kTwoMegabytes - 2, 0, kCode);
+  EXPECT_EQ(FakeFramesRead(start), 1);  // too far
+  put(0, address(2), kCode);
+  put(2, 0, 17);
+  EXPECT_EQ(FakeFramesRead(start), 1);  // no code there
+}
+
 TEST(StackTraceTest, ASandboxThatRefusesProbesShortensTheWalkOnly) {
   constexpr int kNoFilter = 99;
   const ChildResult child = RunInChild([] {
