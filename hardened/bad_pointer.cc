@@ -26,7 +26,8 @@ void ExplainSlot(const core::SliceDescriptor& slice, PointerUse use, CorruptionR
   report.slot_start = slab.base() + index * size;
   const core::ThreadHeap* owner = slice.owner.load(std::memory_order_relaxed);
   if (owner != nullptr) report.owner_thread = owner->thread_id();
-  const core::RecordValue record = slice.records[index].load(std::memory_order_relaxed);
+  const core::RecordValue record = slice.RecordAt(static_cast<uint32_t>(index), core::heap_constants->options.record_shift)
+          .load(std::memory_order_relaxed);
   const bool exact = report.offset() == 0;
   if (core::IsLive(record)) {
     if (core::SlackOf(record) != 0) report.requested_size = size - core::SlackOf(record);
@@ -85,6 +86,10 @@ CorruptionReport ExplainBadPointer(uintptr_t address, PointerUse use, const char
   // Given back to the arena; the geometry of the last slab or run is still there.
   if (slice.released && slice.IndexOf(address) < slice.slot_count) report.kind = DeadKind(use);
   return report;
+}
+
+CorruptionReport DescribeAddress(uintptr_t address, const char* found_by) {
+  return ExplainBadPointer(address, PointerUse::kUse, found_by);
 }
 
 void ReportBadPointer(const void* pointer, PointerUse use, const char* found_by) {

@@ -13,6 +13,10 @@ namespace hardened {
 // Whether the entry point was about to end the life of the allocation or only to use it.
 enum class PointerUse : uint8_t { kFree, kUse };
 
+// What is known about `address`: its slot or run, sizes, owner. The kind says what is wrong with it as
+// a pointer to a live allocation, and means nothing when nothing is.
+prim::CorruptionReport DescribeAddress(uintptr_t address, const char* found_by);
+
 // The report about `address`, which `found_by` was given. Reads metadata, never the heap; takes no
 // lock. Requires: no live allocation starts at `address`.
 prim::CorruptionReport ExplainBadPointer(uintptr_t address, PointerUse use, const char* found_by);

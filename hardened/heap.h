@@ -13,24 +13,32 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "absl/base/attributes.h"
 #include "absl/base/optimization.h"
 #include "hardened/bad_pointer.h"
+#include "hardened/canary.h"
 #include "hardened/core/heap_state.h"
 #include "hardened/core/run.h"
 #include "hardened/core/thread_heap.h"
+#include "hardened/damage.h"
+#include "hardened/entry_point.h"
 #include "hardened/features.h"
+#include "hardened/heap_plugs.h"
+#include "hardened/wipe.h"
 
 namespace hardened {
 
-// An allocation as realloc and usable_size look at it: the one slice, record and size to trust.
+// An allocation that was found live: what realloc, usable_size and the slow side of free work on.
 struct LiveAllocation {
   core::SliceDescriptor* slice;
   core::SlotRecord* record;
   core::RecordValue value;
-  uint32_t index;
   bool is_run;
+
+  core::Run& run() const { return *core::Run::OfRecord(record); }
+  uint16_t life() const { return record[1].load(std::memory_order_relaxed); }
 };
 
 template <class Policy>
@@ -38,48 +46,55 @@ template <class Policy>
 class Heap {
  public:
   static constexpr const Features& kFeatures = Policy::kFeatures;
+  using Canary = std::conditional_t<kFeatures.canary, SlotCanary, NoCanary>;
 
   // Memory for `bytes`, at least 16-byte aligned. Null when memory is exhausted or the request is
   // beyond PTRDIFF_MAX.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void* Allocate(size_t bytes, core::AllocationKind kind) {
-    if (ABSL_PREDICT_FALSE(bytes > core::kMaxSlotSize)) return AllocateSlow(bytes, kind, false);
-    const core::SizeClass size_class = core::SizeClassOf(bytes);
+    if (ABSL_PREDICT_FALSE(!IsSlotRequest(bytes))) return AllocateSlow(bytes, kind, false);
+    const core::SizeClass size_class = core::SizeClassOf(bytes + Canary::kRoom);
     core::Magazine& magazine = core::current_heap->magazines[size_class];
     const core::MagazineEntry entry = *magazine.top;
     if (ABSL_PREDICT_FALSE(entry.slot == nullptr)) return AllocateSlow(bytes, kind, false);
     --magazine.top;
     ++magazine.allocations;
-    entry.record->store(LiveValue(size_class, bytes, kind), std::memory_order_relaxed);
+    HandOut(entry, size_class, bytes, kind, /*zeroed=*/false);
     return entry.slot;
   }
 
   // The same, reading as zero. Memory that is known to be zero is not touched.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void* AllocateZeroed(size_t bytes) {
-    if (ABSL_PREDICT_FALSE(bytes > core::kMaxSlotSize)) {
-      return AllocateSlow(bytes, core::AllocationKind::kMalloc, true);
-    }
-    const core::SizeClass size_class = core::SizeClassOf(bytes);
+    constexpr core::AllocationKind kind = core::AllocationKind::kMalloc;
+    if (ABSL_PREDICT_FALSE(!IsSlotRequest(bytes))) return AllocateSlow(bytes, kind, true);
+    const core::SizeClass size_class = core::SizeClassOf(bytes + Canary::kRoom);
     core::Magazine& magazine = core::current_heap->magazines[size_class];
     const core::MagazineEntry entry = *magazine.top;
-    if (ABSL_PREDICT_FALSE(entry.slot == nullptr)) {
-      return AllocateSlow(bytes, core::AllocationKind::kMalloc, true);
-    }
+    if (ABSL_PREDICT_FALSE(entry.slot == nullptr)) return AllocateSlow(bytes, kind, true);
     --magazine.top;
     ++magazine.allocations;
-    const bool zero = core::IsKnownZero(entry.record->load(std::memory_order_relaxed));
-    entry.record->store(LiveValue(size_class, bytes, core::AllocationKind::kMalloc),
-                        std::memory_order_relaxed);
-    return zero ? entry.slot : __builtin_memset(entry.slot, 0, bytes);
+    HandOut(entry, size_class, bytes, kind, /*zeroed=*/true);
+    return entry.slot;
   }
 
   // Ends the life of the allocation at `pointer`; null is allowed. A pointer that is not the start
-  // of a live allocation is reported under the name of the entry point, `found_by`.
-  ABSL_ATTRIBUTE_ALWAYS_INLINE static void Free(void* pointer, core::AllocationKind kind,
-                                                const char* found_by) {
+  // of a live allocation is reported.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static void Free(void* pointer, EntryPoint entry_point) {
+    FreeStated(pointer, kSizeNotStated, entry_point);
+  }
+
+  // The same, for a call that states the size; a wrong one is a mismatch.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static void FreeSized(void* pointer, size_t bytes,
+                                                     EntryPoint entry_point) {
+    FreeStated(pointer, kChecksStatedSize ? bytes : kSizeNotStated, entry_point);
+  }
+
+  // The walk of both. Requires: `stated` is kSizeNotStated by the time this is compiled, or a size.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static void FreeStated(void* pointer, size_t stated,
+                                                      EntryPoint entry_point) {
     const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
     const uintptr_t offset = address - core::heap_constants->cage_base;
     if (ABSL_PREDICT_FALSE(offset >= core::heap_constants->cage_bytes)) {
-      return FreeSlow(pointer, found_by);
+      return FreeSlow(pointer, stated, entry_point);
     }
     core::SliceDescriptor& slice = core::heap_constants->cage_slices[offset >> core::kSliceShift];
     core::HeapFront* heap = core::current_heap;
@@ -87,35 +102,59 @@ class Heap {
     // Not ours, or not the start of a slot.
     if (ABSL_PREDICT_FALSE(slice.owner.load(std::memory_order_relaxed) != heap ||
                            index >= slice.slot_count)) {
-      return FreeSlow(pointer, found_by);
+      return FreeSlow(pointer, stated, entry_point);
     }
-    core::SlotRecord& record = slice.records[index];
-    // Detects: a second free of a slot by anybody, a free of a slot never handed out.
+    core::SlotRecord& record = slice.RecordAt(index, kRecordShift);
+    const core::RecordValue value = record.load(std::memory_order_relaxed);
+    // Detects: a second free of a slot by anybody, a free of a slot never handed out, a free by the
+    //          wrong call.
     // Misses:  a second free after the slot was handed out again.
     // Cost:    one load and one comparison; the record is written anyway.
-    if (ABSL_PREDICT_FALSE(!IsPlainlyLive(record.load(std::memory_order_relaxed), kind))) {
-      return FreeSlow(pointer, found_by);
+    if (ABSL_PREDICT_FALSE(!IsPlainlyLive(value, entry_point))) {
+      return FreeSlow(pointer, stated, entry_point);
     }
-    record.store(core::kFreedRecord, std::memory_order_relaxed);
-    core::Magazine& magazine = heap->magazines[slice.size_class];
-    if (ABSL_PREDICT_FALSE(magazine.top == magazine.limit)) {
-      return FlushAndPush(magazine, {pointer, &record}, slice.size_class);
+    const core::SizeClass size_class = slice.size_class;
+    const size_t size = kSlotSizes[size_class];
+    if (stated != kSizeNotStated && ABSL_PREDICT_FALSE(size - core::SlackOf(value) != stated)) {
+      return FreeSlow(pointer, stated, entry_point);
     }
-    *++magazine.top = {pointer, &record};
+    if constexpr (kFeatures.canary) {
+      if (ABSL_PREDICT_FALSE(!CanaryIntact(address, size, value, record))) {
+        return ReportCanaryOf(pointer, entry_point);
+      }
+    }
+    if constexpr (kFeatures.wipe_limit > 0) {
+      if (size <= kFeatures.wipe_limit) WipeSlot(pointer, size);
+    }
+    if constexpr (kFeatures.quarantine.bytes > 0) {
+      record.store(core::kQuarantinedRecord, std::memory_order_relaxed);
+      Quarantine& quarantine = PlugsOf(*heap).quarantine;
+      if (quarantine.Add(pointer, &record, size_class, kWeights[size_class])) Evict();
+    } else {
+      record.store(core::kFreedRecord, std::memory_order_relaxed);
+      core::Magazine& magazine = heap->magazines[size_class];
+      if (ABSL_PREDICT_FALSE(magazine.top == magazine.limit)) {
+        return FlushAndPush(magazine, {pointer, &record}, size_class);
+      }
+      *++magazine.top = {pointer, &record};
+    }
   }
 
   // Memory for `bytes` aligned to `alignment`, a power of two.
   static void* AllocateAligned(size_t alignment, size_t bytes, core::AllocationKind kind) {
+    // Where nobody asks, free() need not tell the two apart.
+    if (!kFeatures.exact_size && kind == core::AllocationKind::kAligned) {
+      kind = core::AllocationKind::kMalloc;
+    }
     if (alignment <= core::kSlotAlignment) return Allocate(bytes, kind);
-    if (alignment <= kMaxSlotAlignedTo && bytes <= core::kMaxSlotSize) {
+    if (alignment <= kMaxSlotAlignedTo && IsSlotRequest(bytes)) {
       // The slots of a class are aligned to every power of two that divides their size.
-      size_t size = core::RoundUpTo(bytes == 0 ? 1 : bytes, alignment);
-      while (size <= core::kMaxSlotSize) {
+      size_t size = core::RoundUpTo(bytes + Canary::kRoom, alignment);
+      for (; size <= core::kMaxSlotSize; size += alignment) {
         const core::SizeClass size_class = core::SizeClassOf(size);
         if (core::SlotSize(size_class) % alignment == 0) {
           return AllocateSlot(size_class, bytes, kind, false);
         }
-        size += alignment;
       }
     }
     return AllocateRunFor(bytes, alignment, kind, false);
@@ -123,32 +162,35 @@ class Heap {
 
   // realloc, except for null `pointer` and zero `bytes`, which the callers handle. On failure null,
   // and the old allocation lives on.
-  static void* Reallocate(void* pointer, size_t bytes, const char* found_by) {
+  static void* Reallocate(void* pointer, size_t bytes, EntryPoint entry_point) {
     const int saved_errno = errno;
-    const LiveAllocation live = Find(pointer, found_by);
-    void* result = ResizeInPlace(pointer, live, bytes) ? pointer : nullptr;
-    if (result == nullptr) result = MoveTo(pointer, live, bytes, found_by);
+    const LiveAllocation live = Find(pointer, entry_point);
+    CheckKind(pointer, live, entry_point);
+    CheckCanary(pointer, live, entry_point);
+    void* result = ResizeInPlace(pointer, live, bytes, entry_point)
+                       ? pointer
+                       : MoveTo(pointer, live, bytes, entry_point);
     errno = saved_errno;
     return result;
   }
 
   // Bytes that the program may use at `pointer`; 0 for null.
-  static size_t UsableSize(void* pointer, const char* found_by) {
+  static size_t UsableSize(void* pointer) {
     if (pointer == nullptr) return 0;
-    return SizeOf(Find(pointer, found_by));
+    const LiveAllocation live = Find(pointer, EntryPoint::kUsableSize);
+    CheckCanary(pointer, live, EntryPoint::kUsableSize);
+    return SizeOf(live);
   }
 
  private:
+  static constexpr unsigned kRecordShift = kFeatures.core.record_shift;
   // Greater alignments, and everything beyond a slot, become runs.
   static constexpr size_t kMaxSlotAlignedTo = 4096;
+  static constexpr size_t kMaxSlotRequest = core::kMaxSlotSize - Canary::kRoom;
 
-  static constexpr core::RecordValue LiveValue(core::SizeClass size_class, size_t bytes,
-                                               core::AllocationKind kind) {
-    if constexpr (kFeatures.exact_size) {
-      return core::LiveRecord(kind, kSlotSizes[size_class] - bytes);
-    }
-    return core::LiveRecord(kind, 0);
-  }
+  static constexpr size_t kSizeNotStated = SIZE_MAX;
+  static constexpr bool kChecksStatedSize =
+      kFeatures.exact_size && kFeatures.mismatch != MismatchAction::kIgnore;
 
   static constexpr auto kSlotSizes = [] {
     std::array<uint32_t, core::kSizeClassCount> sizes{};
@@ -158,20 +200,72 @@ class Heap {
     return sizes;
   }();
 
-  // True for records that the fast walk may free without a closer look.
-  static bool IsPlainlyLive(core::RecordValue value, core::AllocationKind kind) {
-    if constexpr (kFeatures.exact_size) {
-      return (value & core::kKindMask) == static_cast<core::RecordValue>(kind);
+  // What a slot counts for in the quarantine.
+  static constexpr auto kWeights = [] {
+    std::array<uint32_t, core::kSizeClassCount> weights = kSlotSizes;
+    for (uint32_t& weight : weights) {
+      if (weight < kFeatures.quarantine.least_weight) {
+        weight = static_cast<uint32_t>(kFeatures.quarantine.least_weight);
+      }
     }
-    return value == core::LiveRecord(kind, 0);
+    return weights;
+  }();
+
+  // True for requests that a slot of their own class can serve. Where zero bytes are special, zero
+  // wraps around and is not one.
+  static constexpr bool IsSlotRequest(size_t bytes) {
+    return kFeatures.zero_size_faults ? bytes - 1 < kMaxSlotRequest : bytes <= kMaxSlotRequest;
   }
 
-  // ---- allocation, slow side
+  static constexpr core::RecordValue LiveValue(core::SizeClass size_class, size_t bytes,
+                                               core::AllocationKind kind) {
+    return core::LiveRecord(kind, kFeatures.exact_size ? kSlotSizes[size_class] - bytes : 0);
+  }
+
+  // True for records that the fast walk may free without a closer look.
+  static constexpr bool IsPlainlyLive(core::RecordValue value, EntryPoint entry_point) {
+    const uint8_t accepts = FactsOf(entry_point).accepts;
+    // Without sizes there is one such value for most calls; kinds beyond the first look again.
+    if constexpr (!kFeatures.exact_size) return value == std::countr_zero(accepts);
+    return (accepts >> (value & core::kKindMask) & 1) != 0;
+  }
+
+  // ---- allocation
+
+  // Makes a free slot an allocation of `bytes`.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static void HandOut(const core::MagazineEntry& entry,
+                                                   core::SizeClass size_class, size_t bytes,
+                                                   core::AllocationKind kind, bool zeroed) {
+    const size_t size = kSlotSizes[size_class];
+    if (zeroed || kFeatures.check_on_allocate) {
+      const bool known_zero =
+          core::IsKnownZero(entry.record->load(std::memory_order_relaxed));
+      if constexpr (kFeatures.check_on_allocate) {
+        if (known_zero && ABSL_PREDICT_FALSE(!IsZero(entry.slot, size))) {
+          ReportWriteAfterFree(entry.slot, size, "malloc");
+        }
+      }
+      if (zeroed && !known_zero) __builtin_memset(entry.slot, 0, bytes);
+    }
+    if constexpr (kFeatures.canary) {
+      const uint16_t life = NextLife(*core::current_heap);
+      entry.record[1].store(life, std::memory_order_relaxed);
+      const uintptr_t address = reinterpret_cast<uintptr_t>(entry.slot);
+      const size_t slack = size - bytes;
+      const uint64_t value = SlotCanary::Value(address, life);
+      if (zeroed) {
+        SlotCanary::WriteKeeping(address, size, slack, value);
+      } else {
+        SlotCanary::Write(address, size, slack, value);
+      }
+    }
+    entry.record->store(LiveValue(size_class, bytes, kind), std::memory_order_relaxed);
+  }
 
   ABSL_ATTRIBUTE_NOINLINE static void* AllocateSlow(size_t bytes, core::AllocationKind kind,
                                                     bool zeroed) {
-    if (bytes > core::kMaxSlotSize) return AllocateRunFor(bytes, 1, kind, zeroed);
-    return AllocateSlot(core::SizeClassOf(bytes), bytes, kind, zeroed);
+    if (bytes > kMaxSlotRequest) return AllocateRunFor(bytes, 1, kind, zeroed);
+    return AllocateSlot(core::SizeClassOf(bytes + Canary::kRoom), bytes, kind, zeroed);
   }
 
   ABSL_ATTRIBUTE_NOINLINE static void* AllocateSlot(core::SizeClass size_class, size_t bytes,
@@ -187,10 +281,8 @@ class Heap {
     }
     const core::MagazineEntry entry = *magazine->top--;
     ++magazine->allocations;
-    const bool clear =
-        zeroed && !core::IsKnownZero(entry.record->load(std::memory_order_relaxed));
-    entry.record->store(LiveValue(size_class, bytes, kind), std::memory_order_relaxed);
-    return clear ? __builtin_memset(entry.slot, 0, bytes) : entry.slot;
+    HandOut(entry, size_class, bytes, kind, zeroed);
+    return entry.slot;
   }
 
   ABSL_ATTRIBUTE_NOINLINE static void* AllocateRunFor(size_t bytes, size_t alignment,
@@ -204,6 +296,10 @@ class Heap {
     if (run != nullptr) {
       result = reinterpret_cast<void*>(run->data);
       if (zeroed && !zero) core::ClearRun(*run, bytes);
+      if constexpr (kFeatures.canary) {
+        run->beside_record.store(NextLife(*heap), std::memory_order_relaxed);
+        WriteRunCanary(*run);
+      }
       run->record.store(core::LiveRecord(kind, 0), std::memory_order_relaxed);
     }
     errno = saved_errno;
@@ -211,10 +307,55 @@ class Heap {
   }
 
   static core::ThreadHeap* StartedHeap() {
-    if (!core::heap_state.started() && !core::heap_state.Start(kFeatures.core, kFeatures.name)) {
-      return nullptr;
-    }
+    if (!core::heap_state.started() && !StartHeap(kFeatures)) return nullptr;
     return core::CurrentHeapOrNew();
+  }
+
+  // ---- canaries
+
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static bool CanaryIntact(uintptr_t address, size_t size,
+                                                        core::RecordValue value,
+                                                        core::SlotRecord& record) {
+    const uint16_t life = (&record)[1].load(std::memory_order_relaxed);
+    return SlotCanary::Intact(address, size, core::SlackOf(value),
+                              SlotCanary::Value(address, life));
+  }
+
+  // The slack of a run ends with its pages; of a long one the first 16 bytes count as slack.
+  static size_t RunSlack(const core::Run& run) {
+    const size_t slack = run.capacity() - run.requested;
+    return slack < kRunCanary ? slack : kRunCanary;
+  }
+  static constexpr size_t kRunCanary = 16;
+
+  static void WriteRunCanary(core::Run& run) {
+    const size_t slack = RunSlack(run);
+    if (slack == 0) return;
+    SlotCanary::WriteKeeping(
+        run.data, run.requested + slack, slack,
+        SlotCanary::Value(run.data, run.beside_record.load(std::memory_order_relaxed)));
+  }
+
+  // Reports when the canary of a live allocation is damaged.
+  static void CheckCanary(void* pointer, const LiveAllocation& live, EntryPoint entry_point) {
+    if constexpr (kFeatures.canary) {
+      const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
+      size_t slack = core::SlackOf(live.value);
+      size_t size = kSlotSizes[live.slice->size_class];
+      if (live.is_run) {
+        slack = RunSlack(live.run());
+        size = live.run().requested + slack;
+        if (slack == 0) return;
+      }
+      const uint64_t value = SlotCanary::Value(address, live.life());
+      if (SlotCanary::Intact(address, size, slack, value)) return;
+      ReportCanary(address, SlotCanary::FirstDamage(address, size, slack, value),
+                   FactsOf(entry_point).name);
+    }
+  }
+
+  ABSL_ATTRIBUTE_NOINLINE static void ReportCanaryOf(void* pointer, EntryPoint entry_point) {
+    CheckCanary(pointer, Find(pointer, entry_point), entry_point);
   }
 
   // ---- free, slow side
@@ -228,126 +369,175 @@ class Heap {
     *++magazine.top = entry;
   }
 
-  // Every free that is not a plain one: null, other cages, runs, slots of other threads, and all
-  // that is to be reported.
-  ABSL_ATTRIBUTE_NOINLINE static void FreeSlow(void* pointer, const char* found_by) {
-    if (pointer == nullptr) return;
+  ABSL_ATTRIBUTE_NOINLINE static void Evict() {
     const int saved_errno = errno;
-    Release(pointer, Find(pointer, found_by), found_by, PointerUse::kFree);
+    core::ThreadHeap& heap = *static_cast<core::ThreadHeap*>(core::current_heap);
+    PlugsOf(heap).quarantine.Evict(heap);
     errno = saved_errno;
   }
 
-  // Ends the life of `live`, which was seen live.
-  static void Release(void* pointer, const LiveAllocation& live, const char* found_by,
-                      PointerUse use) {
-    core::RecordValue expected = live.value;
+  // Every free that is not a plain one: null, other cages, runs, slots of other threads, and all
+  // that is to be reported.
+  ABSL_ATTRIBUTE_NOINLINE static void FreeSlow(void* pointer, size_t stated,
+                                               EntryPoint entry_point) {
+    if (pointer == nullptr) return;
+    const int saved_errno = errno;
+    const LiveAllocation live = Find(pointer, entry_point);
+    CheckKind(pointer, live, entry_point);
+    if (stated != kSizeNotStated && SizeOf(live) != stated) {
+      HandleSizeMismatch(pointer, SizeOf(live), stated, entry_point, kFeatures.mismatch);
+    }
+    Release(pointer, live, entry_point);
+    errno = saved_errno;
+  }
+
+  static void CheckKind(void* pointer, const LiveAllocation& live, EntryPoint entry_point) {
+    const core::AllocationKind kind = core::KindOf(live.value);
+    if ((FactsOf(entry_point).accepts & KindBit(kind)) != 0) return;
+    HandleKindMismatch(pointer, kind, entry_point, kFeatures.mismatch);
+  }
+
+  // Ends the life of `live`, which was seen live: claims it first, so that of two frees at once
+  // only one goes on.
+  static void Release(void* pointer, const LiveAllocation& live, EntryPoint entry_point) {
     if (live.is_run) {
       // Detects: a double free of a run, from any two threads.
       // Misses:  one after the run's address was handed out again.
       // Cost:    one atomic operation, beside which a run's other costs vanish.
-      if (!live.record->compare_exchange_strong(expected, core::kFreedRecord,
-                                                std::memory_order_relaxed)) {
-        ReportBadPointer(pointer, use, found_by);
-      }
-      core::FreeRun(*core::Run::OfRecord(live.record));
+      Claim(pointer, live, core::kFreedRecord, entry_point);
+      CheckCanary(pointer, live, entry_point);
+      core::FreeRun(live.run());
       return;
     }
     core::ThreadHeap* owner = live.slice->owner.load(std::memory_order_relaxed);
+    const core::SizeClass size_class = live.slice->size_class;
+    const core::MagazineEntry entry = {pointer, live.record};
     if (owner == core::current_heap) {
-      live.record->store(core::kFreedRecord, std::memory_order_relaxed);
-      core::Magazine& magazine = owner->magazines[live.slice->size_class];
-      if (magazine.top == magazine.limit) owner->Flush(live.slice->size_class);
-      *++magazine.top = {pointer, live.record};
+      CheckCanary(pointer, live, entry_point);
+      Wipe(pointer, size_class);
+      KeepOrPush(*owner, entry, size_class);
       return;
     }
     // Detects: a double free across threads, at the call, unless both race; then slot_record.h.
     // Misses:  one after the slot was handed out again.
     // Cost:    one atomic operation a remote free.
-    if (!live.record->compare_exchange_strong(expected, core::kPendingRecord,
-                                              std::memory_order_relaxed)) {
-      ReportBadPointer(pointer, use, found_by);
+    Claim(pointer, live, core::kPendingRecord, entry_point);
+    CheckCanary(pointer, live, entry_point);
+    Wipe(pointer, size_class);
+    core::ThreadHeap* sender = core::ThreadIsExiting() ? nullptr : core::CurrentHeapOrNew();
+    if (sender != nullptr) {
+      sender->SendRemote(owner, pointer, size_class);
+    } else {
+      core::ThreadHeap::SendRemoteAlone(owner, pointer, size_class);
     }
-    core::ThreadHeap* sender = core::CurrentHeapOrNew();
-    // Without memory for a heap the slot stays pending for ever: lost, but never handed out twice.
-    if (sender != nullptr) sender->SendRemote(owner, pointer, live.slice->size_class);
+  }
+
+  static void Claim(void* pointer, const LiveAllocation& live, core::RecordValue claimed,
+                    EntryPoint entry_point) {
+    core::RecordValue expected = live.value;
+    if (!live.record->compare_exchange_strong(expected, claimed, std::memory_order_relaxed)) {
+      ReportBadPointer(pointer, UseOf(entry_point), FactsOf(entry_point).name);
+    }
+  }
+
+  static void Wipe(void* pointer, core::SizeClass size_class) {
+    if constexpr (kFeatures.wipe_limit > 0) {
+      const size_t size = kSlotSizes[size_class];
+      if (size <= kFeatures.wipe_limit) WipeSlot(pointer, size);
+    }
+  }
+
+  // Files a slot of this heap that nobody owns any more and that was wiped.
+  static void KeepOrPush(core::ThreadHeap& heap, const core::MagazineEntry& entry,
+                         core::SizeClass size_class) {
+    if constexpr (kFeatures.quarantine.bytes > 0) {
+      KeepInQuarantine(heap, entry, size_class);
+    } else {
+      entry.record->store(core::kFreedRecord, std::memory_order_relaxed);
+      core::Magazine& magazine = heap.magazines[size_class];
+      if (magazine.top == magazine.limit) heap.Flush(size_class);
+      *++magazine.top = entry;
+    }
   }
 
   // ---- looking at live allocations
 
+  static PointerUse UseOf(EntryPoint entry_point) {
+    return FactsOf(entry_point).frees ? PointerUse::kFree : PointerUse::kUse;
+  }
+
   // The live allocation that starts at `pointer`; reports and aborts when there is none.
-  static LiveAllocation Find(void* pointer, const char* found_by) {
+  static LiveAllocation Find(void* pointer, EntryPoint entry_point) {
     const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
     core::SliceDescriptor* slice = core::heap_state.FindSlice(address);
     if (slice != nullptr && slice->use != core::SliceUse::kNone && !slice->released) {
       const uint32_t index = slice->IndexOf(address);
       if (index < slice->slot_count) {
-        core::SlotRecord& record = slice->records[index];
+        core::SlotRecord& record = slice->RecordAt(index, kRecordShift);
         const core::RecordValue value = record.load(std::memory_order_relaxed);
         if (core::IsLive(value)) {
-          return {slice, &record, value, index, slice->use == core::SliceUse::kRun};
+          return {slice, &record, value, slice->use == core::SliceUse::kRun};
         }
       }
     }
-    ReportBadPointer(pointer, FreesMemory(found_by) ? PointerUse::kFree : PointerUse::kUse,
-                     found_by);
-  }
-
-  // Entry points that end a life call a second use a double free, the others a stale pointer.
-  static bool FreesMemory(const char* found_by) {
-    return found_by[0] == 'f' || found_by[0] == 'o';  // free..., operator delete
+    ReportBadPointer(pointer, UseOf(entry_point), FactsOf(entry_point).name);
   }
 
   static size_t SizeOf(const LiveAllocation& live) {
     if (live.is_run) {
-      const core::Run& run = *core::Run::OfRecord(live.record);
-      return kFeatures.exact_size ? run.requested : run.capacity();
+      return kFeatures.exact_size ? live.run().requested : live.run().capacity();
     }
     return kSlotSizes[live.slice->size_class] - core::SlackOf(live.value);
   }
 
   // ---- realloc
 
-  static bool ResizeInPlace(void* pointer, const LiveAllocation& live, size_t bytes) {
+  static bool ResizeInPlace(void* pointer, const LiveAllocation& live, size_t bytes,
+                            EntryPoint entry_point) {
     if (live.is_run) {
-      core::Run& run = *core::Run::OfRecord(live.record);
       // A run that shrinks below half of itself moves, so that address space is not wasted.
-      if (bytes <= core::kMaxSlotSize || bytes < run.page_bytes / 2) return false;
-      return core::ResizeRun(run, bytes);
+      if (bytes <= kMaxSlotRequest || bytes < live.run().page_bytes / 2) return false;
+      if (!core::ResizeRun(live.run(), bytes)) return false;
+      if constexpr (kFeatures.canary) WriteRunCanary(live.run());
+      return true;
     }
-    const size_t slot_size = kSlotSizes[live.slice->size_class];
-    if (bytes > slot_size || bytes < slot_size / 2) return false;
-    if constexpr (kFeatures.exact_size) {
-      if (slot_size - bytes > core::kMaxSlack) return false;
-      const core::RecordValue resized =
-          core::LiveRecord(core::KindOf(live.value), slot_size - bytes);
-      core::RecordValue expected = live.value;
-      if (live.slice->owner.load(std::memory_order_relaxed) == core::current_heap) {
-        live.record->store(resized, std::memory_order_relaxed);
-      } else if (!live.record->compare_exchange_strong(expected, resized,
-                                                       std::memory_order_relaxed)) {
-        ReportBadPointer(pointer, PointerUse::kUse, "realloc");
-      }
+    const size_t size = kSlotSizes[live.slice->size_class];
+    if (bytes > size - Canary::kRoom || bytes < size / 2) return false;
+    if constexpr (!kFeatures.exact_size) return true;
+    const size_t slack = size - bytes;
+    if (slack > core::kMaxSlack) return false;
+    // Claimed while the canary moves: a neighbour's check must not see half of it.
+    Claim(pointer, live, core::kPendingRecord, entry_point);
+    if constexpr (kFeatures.canary) {
+      const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
+      SlotCanary::WriteKeeping(address, size, slack, SlotCanary::Value(address, live.life()));
     }
+    live.record->store(core::LiveRecord(core::KindOf(live.value), slack),
+                       std::memory_order_release);
     return true;
   }
 
   ABSL_ATTRIBUTE_NOINLINE static void* MoveTo(void* pointer, const LiveAllocation& live,
-                                              size_t bytes, const char* found_by) {
-    const core::AllocationKind kind = core::AllocationKind::kMalloc;
-    void* result = bytes <= core::kMaxSlotSize ? Allocate(bytes, kind)
-                                               : AllocateRunFor(bytes, 1, kind, false);
+                                              size_t bytes, EntryPoint entry_point) {
+    void* result = Allocate(bytes, core::AllocationKind::kMalloc);
     if (result == nullptr) return nullptr;
     const size_t old_size = SizeOf(live);
     const size_t copied = old_size < bytes ? old_size : bytes;
     bool moved = false;
-    if (live.is_run && bytes > core::kMaxSlotSize) {
-      core::SliceDescriptor* slice =
+    if (live.is_run && bytes > kMaxSlotRequest) {
+      const core::SliceDescriptor* slice =
           core::heap_state.FindSlice(reinterpret_cast<uintptr_t>(result));
-      moved = core::MoveRunContents(*core::Run::OfRecord(live.record),
-                                    *core::Run::OfRecord(slice->records), copied);
+      core::Run& to = *core::Run::OfRecord(slice->records);
+      moved = core::MoveRunContents(live.run(), to, copied);
+      if constexpr (kFeatures.canary) {
+        if (moved) {
+          WriteRunCanary(live.run());
+          WriteRunCanary(to);
+        }
+      }
     }
     if (!moved) __builtin_memcpy(result, pointer, copied);
-    Release(pointer, live, found_by, PointerUse::kUse);
+    Release(pointer, live, entry_point);
     return result;
   }
 };

@@ -1,4 +1,5 @@
-// Level light: every bad free is detected; nothing else costs time.
+// Level light: every bad free is detected; nothing else costs time. For programs that were never
+// meant to pay for hardening.
 
 #ifndef POLICIES_LIGHT_H_
 #define POLICIES_LIGHT_H_

@@ -1,4 +1,5 @@
-// Level standard, the default: for servers. Slots are placed at random over their whole slab.
+// Level standard, the default: for servers. Slots are placed at random over their whole slab,
+// overflows are found when the allocation ends, freed slots are wiped and wait before re-use.
 
 #ifndef POLICIES_STANDARD_H_
 #define POLICIES_STANDARD_H_
@@ -11,9 +12,15 @@ struct Standard {
   static constexpr Features kFeatures = {
       .name = "standard",
       .core = {.placement = {.window_bytes = 0},
+               .record_shift = 2,
                .collect_into_magazine = false,
                .random_run_guards = true},
       .exact_size = true,
+      .canary = true,
+      .wipe_limit = 1024,
+      // 5,120 slots of 64 bytes: with the window of 1,024, a slot returns after 4,096 frees.
+      .quarantine = {.bytes = 320 << 10, .least_weight = 64},
+      .mismatch = MismatchAction::kReport,
   };
 };
 

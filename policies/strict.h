@@ -1,4 +1,5 @@
-// Level strict: for programs that handle hostile input. Standard, and runs end against their guard.
+// Level strict: for programs that handle hostile input. Standard with everything wiped and checked
+// again, a longer quarantine, and runs that end against their guard.
 
 #ifndef POLICIES_STRICT_H_
 #define POLICIES_STRICT_H_
@@ -11,10 +12,16 @@ struct Strict {
   static constexpr Features kFeatures = {
       .name = "strict",
       .core = {.placement = {.window_bytes = 0},
+               .record_shift = 2,
                .collect_into_magazine = false,
                .random_run_guards = true,
                .end_aligned_runs = true},
       .exact_size = true,
+      .canary = true,
+      .wipe_limit = core::kMaxSlotSize,
+      .check_on_allocate = true,
+      .quarantine = {.bytes = 1 << 20, .least_weight = 128},
+      .mismatch = MismatchAction::kAbort,
   };
 };
 

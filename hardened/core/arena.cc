@@ -10,7 +10,7 @@ namespace {
 
 // Blocks of metadata for each slice of heap: the most that slabs of the smallest class can need,
 // and room for thread heaps and runs.
-constexpr size_t kBlockBytesPerSlice = 10 * 1024;
+constexpr size_t kBlockBytesPerSlice = 20 * 1024;
 constexpr size_t kBlockBytesFixed = 4 << 20;
 constexpr uint32_t kMaxGrowthSegments = 16;
 

@@ -122,7 +122,7 @@ class Arena {
   size_t PurgeLocked(size_t keep_slices, uint32_t calls) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   static constexpr size_t kBlockUnit = 64;
-  static constexpr size_t kBlockLists = 192;  // blocks up to 12 KiB are recycled by exact size
+  static constexpr size_t kBlockLists = 320;  // blocks up to 20 KiB are recycled by exact size
 
   uintptr_t base_ = 0;
   size_t heap_bytes_ = 0;

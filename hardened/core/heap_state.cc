@@ -24,15 +24,31 @@ uint64_t LinkKey(prim::RandomStream& random) {
 constinit prim::Sealed<HeapConstants> heap_constants;
 constinit HeapState heap_state;
 
-bool HeapState::Start(const CoreOptions& options, const char* level) {
-  const prim::LockGuard guard(start_lock_);
-  if (started()) return true;
-
+bool HeapState::Start(const CoreOptions& options, const char* level,
+                      bool (*before_first_use)()) {
+  // After an attempt that failed late, the arena is there already.
+  if (arena_count_.load(std::memory_order_relaxed) == 0 && !MakeFirstArena()) return false;
+  if (before_first_use != nullptr && !before_first_use()) return false;
+  first_arena_.set_purge_policy(options.purge);
   HeapConstants& constants = heap_constants.Writable();
   constants.options = options;
   constants.level = level;
+  constants.cage_base = first_arena_.base();
+  constants.cage_bytes = first_arena_.heap_bytes();
+  constants.cage_slices = first_arena_.slices();
+  {
+    const prim::LockGuard guard(arenas_lock_);
+    constants.link_keys.pad_key = LinkKey(random_);
+    constants.link_keys.tag_key = LinkKey(random_);
+  }
+  heap_constants.Seal();
+  // Pairs with the acquire load in started().
+  started_.store(true, std::memory_order_release);
+  return true;
+}
 
-  const prim::LockGuard arenas_guard(arenas_lock_);
+bool HeapState::MakeFirstArena() {
+  const prim::LockGuard guard(arenas_lock_);
   uint64_t seed = 0;
   std::byte key[prim::RandomStream::kKeyBytes] = {};
   if (!prim::RunsWithRaisedPrivileges() &&
@@ -43,29 +59,14 @@ bool HeapState::Start(const CoreOptions& options, const char* level) {
     prim::FillEntropy(key);
   }
   random_.Seed(key, 0);
-
-  constants.link_keys.pad_key = LinkKey(random_);
-  constants.link_keys.tag_key = LinkKey(random_);
-
   size_t bytes = kLargestCage;
   const size_t left = prim::AddressSpaceLeft();
-  while (bytes > kSegmentSize && bytes / kLimitShare > left / (kLimitShare * kLimitShare)) {
-    bytes /= 2;
+  while (bytes > kSegmentSize && bytes > left / kLimitShare) bytes /= 2;
+  for (; !first_arena_.Create(prim::linux_page_source, bytes, random_); bytes /= 2) {
+    if (bytes <= kSegmentSize) return false;
   }
-  for (;; bytes /= 2) {
-    if (bytes < kSegmentSize) return false;
-    if (first_arena_.Create(prim::linux_page_source, bytes, random_)) break;
-  }
-  first_arena_.set_purge_policy(options.purge);
   arenas_[0] = &first_arena_;
   arena_count_.store(1, std::memory_order_release);
-
-  constants.cage_base = first_arena_.base();
-  constants.cage_bytes = first_arena_.heap_bytes();
-  constants.cage_slices = first_arena_.slices();
-  heap_constants.Seal();
-  // Pairs with the acquire load in started().
-  started_.store(true, std::memory_order_release);
   return true;
 }
 
@@ -163,7 +164,6 @@ void HeapState::SeedStream(prim::RandomStream& random) {
 }
 
 void HeapState::LockAll() {
-  start_lock_.Acquire();
   arenas_lock_.Acquire();
   const uint32_t count = arena_count_.load(std::memory_order_relaxed);
   for (uint32_t i = 0; i < count; ++i) arenas_[i]->lock().Acquire();
@@ -185,7 +185,6 @@ void HeapState::UnlockAll(bool in_child) {
     random_.Rekey(fresh);
   }
   release(arenas_lock_);
-  release(start_lock_);
 }
 
 }  // namespace hardened::core

@@ -26,10 +26,27 @@
 
 namespace hardened::core {
 
+// Sockets: what a level does with free slots besides what core does. Slow side only; null: nothing.
+struct HeapPlug {
+  // A thread takes `heap` over. Returns: false when there is no memory for it.
+  bool (*prepare)(ThreadHeap& heap) = nullptr;
+  // A slot that another thread freed has come back; its record is still kPendingRecord. Core then
+  // forgets it.
+  void (*keep)(ThreadHeap& heap, MagazineEntry slot, SizeClass size_class) = nullptr;
+  // Everything held goes back to its slab.
+  void (*drain)(ThreadHeap& heap) = nullptr;
+  // Adds the slots and bytes that are held.
+  void (*count_held)(const ThreadHeap& heap, uint64_t* slots, uint64_t* bytes) = nullptr;
+};
+
 // What a level tells core, as numbers.
 struct CoreOptions {
   Placement placement = {};
   PurgePolicy purge = {};
+  HeapPlug plug = {};
+  // A slot's record takes 1 << record_shift bytes: 1, or 2 to leave 16 bits beside each record for
+  // a plug.
+  uint8_t record_shift = 1;
   // Freed slots that come back from other threads or leave a full magazine: straight into a
   // magazine again, or only through the bitmap of their slab.
   bool collect_into_magazine = true;
@@ -62,9 +79,10 @@ struct ArenaSpan {
 
 class HeapState {
  public:
-  // Makes the first arena and seals the constants. `level` names the level in reports. Idempotent.
-  // Returns: false when not even a small cage can be had.
-  bool Start(const CoreOptions& options, const char* level) ABSL_LOCKS_EXCLUDED(start_lock_);
+  // Makes the first arena and seals the constants. `level` names the level in reports.
+  // `before_first_use` (may be null) is called last; it may seed streams. Once in a process.
+  // Returns: false when not even a small cage can be had; another call may try again.
+  bool Start(const CoreOptions& options, const char* level, bool (*before_first_use)());
   bool started() const {
     // Pairs with the release store at the end of Start().
     return started_.load(std::memory_order_acquire);
@@ -103,9 +121,9 @@ class HeapState {
  private:
   static constexpr uint32_t kMaxArenas = 256;
 
+  bool MakeFirstArena() ABSL_LOCKS_EXCLUDED(arenas_lock_);
   Arena* NewArena(size_t least_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
 
-  prim::Lock start_lock_;
   std::atomic<bool> started_{false};
   Arena first_arena_;
   prim::Lock arenas_lock_;  // before any Arena::lock()

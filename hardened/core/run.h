@@ -32,6 +32,7 @@ namespace hardened::core {
 
 struct Run {
   SlotRecord record;         // first: descriptors point here
+  SlotRecord beside_record;  // for a plug, as beside the records of slots
   bool front_guarded;
   bool tail_guarded;
   bool moved;                // its pages came by MovePages: Renew() them before others use them

@@ -10,18 +10,20 @@ constexpr uint32_t kRejectionShare = 8;
 
 }  // namespace
 
-void Slab::Initialise(Arena& arena, uint32_t first_slice, SizeClass size_class, bool zero) {
+void Slab::Initialise(Arena& arena, uint32_t first_slice, SizeClass size_class,
+                      unsigned record_shift, bool zero) {
   arena_ = &arena;
   first_slice_ = first_slice;
   base_ = arena.AddressOf(first_slice);
   size_class_ = size_class;
+  record_shift_ = static_cast<uint8_t>(record_shift);
   slot_size_ = static_cast<uint32_t>(SlotSize(size_class));
   slot_count_ = SlotsPerSlab(size_class);
   free_count_ = slot_count_;
   lowest_word_ = 0;
   if (!zero) {
     for (uint32_t i = 0; i < slot_count_; ++i) {
-      records()[i].store(kUnusedDirtyRecord, std::memory_order_relaxed);
+      RecordAt(i)->store(kUnusedDirtyRecord, std::memory_order_relaxed);
     }
   }
   uint64_t* words = bitmap();
@@ -32,7 +34,7 @@ void Slab::Initialise(Arena& arena, uint32_t first_slice, SizeClass size_class, 
 void Slab::DrawByRejection(prim::RandomStream& random, uint32_t count, MagazineEntry* out) {
   uint64_t* words = bitmap();
   for (uint32_t drawn = 0; drawn < count;) {
-    const uint32_t index = random.Below(slot_count_);
+    const uint32_t index = random.Below16(slot_count_);
     const uint64_t bit = uint64_t{1} << index % 64;
     if ((words[index / 64] & bit) == 0) continue;
     words[index / 64] &= ~bit;
@@ -52,7 +54,7 @@ void Slab::DrawByShuffle(prim::RandomStream& random, uint32_t count, MagazineEnt
   }
   // The first steps of a Fisher-Yates shuffle.
   for (uint32_t drawn = 0; drawn < count; ++drawn) {
-    const uint32_t pick = drawn + random.Below(listed - drawn);
+    const uint32_t pick = drawn + random.Below16(listed - drawn);
     const uint32_t index = free_slots[pick];
     free_slots[pick] = free_slots[drawn];
     words[index / 64] &= ~(uint64_t{1} << index % 64);

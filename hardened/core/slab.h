@@ -1,6 +1,6 @@
 // Slab: the metadata of one slab, a span of slices cut into equal slots of one class.
 //
-// Layout of its metadata block: Slab | records, 2 bytes a slot | bitmap, 1 bit a slot.
+// Layout of its metadata block: Slab | records, 2 or 4 bytes a slot | bitmap, 1 bit a slot.
 //
 // A set bit is a slot that may be drawn. Slots in a magazine, in a quarantine or live have no bit.
 // The records tell the program's view of a slot, the bitmap the allocator's.
@@ -33,10 +33,11 @@ struct Placement {
 class Slab {
  public:
   // Bytes of metadata for a slab of `size_class`.
-  static constexpr size_t MetadataBytes(SizeClass size_class);
+  static constexpr size_t MetadataBytes(SizeClass size_class, unsigned record_shift);
 
   // Describes a fresh slab in a zeroed block of MetadataBytes(). `zero`: its memory reads as zero.
-  void Initialise(Arena& arena, uint32_t first_slice, SizeClass size_class, bool zero);
+  void Initialise(Arena& arena, uint32_t first_slice, SizeClass size_class, unsigned record_shift,
+                  bool zero);
 
   uint32_t free_count() const { return free_count_; }
   uint32_t slot_count() const { return slot_count_; }
@@ -46,6 +47,17 @@ class Slab {
   uintptr_t base() const { return base_; }
   Arena& arena() const { return *arena_; }
   SlotRecord* records() { return reinterpret_cast<SlotRecord*>(this + 1); }
+  SlotRecord* RecordAt(uint32_t index) {
+    return reinterpret_cast<SlotRecord*>(reinterpret_cast<uintptr_t>(records()) +
+                                         (uintptr_t{index} << record_shift_));
+  }
+  // The index of a record that may or may not be one of this slab's; then it is >= slot_count().
+  uint32_t IndexOfRecord(const SlotRecord* record) {
+    const uintptr_t distance =
+        reinterpret_cast<uintptr_t>(record) - reinterpret_cast<uintptr_t>(records());
+    const uintptr_t index = distance >> record_shift_;
+    return index < slot_count_ ? static_cast<uint32_t>(index) : UINT32_MAX;
+  }
   static Slab* OfRecords(SlotRecord* records) { return reinterpret_cast<Slab*>(records) - 1; }
 
   // Draws up to `count` free slots into `out`, first drawn first.
@@ -71,7 +83,7 @@ class Slab {
  private:
   uint64_t* bitmap() {
     return reinterpret_cast<uint64_t*>(reinterpret_cast<uintptr_t>(records()) +
-                                       RoundUpTo(slot_count_ * sizeof(SlotRecord), 8));
+                                       RoundUpTo(size_t{slot_count_} << record_shift_, 8));
   }
   // While many slots are free: draws over all slots, repeated until they hit a free one.
   void DrawByRejection(prim::RandomStream& random, uint32_t count, MagazineEntry* out);
@@ -79,7 +91,7 @@ class Slab {
   void DrawByShuffle(prim::RandomStream& random, uint32_t count, MagazineEntry* out);
   void DrawInOrder(uint32_t count, MagazineEntry* out);
   MagazineEntry EntryOf(uint32_t index) {
-    return {reinterpret_cast<void*>(base_ + uintptr_t{index} * slot_size_), records() + index};
+    return {reinterpret_cast<void*>(base_ + uintptr_t{index} * slot_size_), RecordAt(index)};
   }
 
   Arena* arena_ = nullptr;
@@ -90,11 +102,12 @@ class Slab {
   uint32_t free_count_ = 0;
   uint32_t lowest_word_ = 0;  // no bit is set in a word below
   SizeClass size_class_ = 0;
+  uint8_t record_shift_ = 1;
 };
 
-constexpr size_t Slab::MetadataBytes(SizeClass size_class) {
+constexpr size_t Slab::MetadataBytes(SizeClass size_class, unsigned record_shift) {
   const size_t slots = SlotsPerSlab(size_class);
-  return sizeof(Slab) + RoundUpTo(slots * sizeof(SlotRecord), 8) + (slots + 63) / 64 * 8;
+  return sizeof(Slab) + RoundUpTo(slots << record_shift, 8) + (slots + 63) / 64 * 8;
 }
 
 // Describes the slices of `slab` to the free walk, with `owner`.

@@ -38,6 +38,11 @@ struct SliceDescriptor {
   bool released;                   // the geometry above is that of a former slab or run
   uint16_t reserved;
 
+  SlotRecord& RecordAt(uint32_t index, unsigned record_shift) const {
+    return *reinterpret_cast<SlotRecord*>(reinterpret_cast<uintptr_t>(records) +
+                                          (uintptr_t{index} << record_shift));
+  }
+
   // The index of the slot that starts exactly at `address`; anything >= slot_count when none does.
   // Requires: address lies in this slice.
   uint32_t IndexOf(uintptr_t address) const {

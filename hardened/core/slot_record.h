@@ -56,7 +56,9 @@ constexpr AllocationKind KindOf(RecordValue record) {
   return static_cast<AllocationKind>(record & kKindMask);
 }
 constexpr size_t SlackOf(RecordValue record) { return record >> kSlackShift; }
-constexpr bool NeverHandedOut(RecordValue record) { return record <= kUnusedDirtyRecord && (record & kKindMask) == 0; }
+constexpr bool NeverHandedOut(RecordValue record) {
+  return record == kUnusedZeroRecord || record == kUnusedDirtyRecord;
+}
 constexpr bool IsKnownZero(RecordValue record) {
   return record == kUnusedZeroRecord || record == kFreedZeroRecord;
 }

@@ -27,6 +27,8 @@ constexpr size_t kHeapBytes = sizeof(ThreadHeap) + kMagazineEntries * sizeof(Mag
 
 MagazineEntry empty_magazine_stop = {nullptr, nullptr};
 
+unsigned RecordShift() { return heap_constants->options.record_shift; }
+
 constexpr HeapFront MakeEmptyHeap() {
   HeapFront front{};
   for (Magazine& magazine : front.magazines) {
@@ -38,6 +40,7 @@ constexpr HeapFront MakeEmptyHeap() {
 }  // namespace
 
 constinit const HeapFront kEmptyHeap = MakeEmptyHeap();
+constinit const HeapFront kExitedHeap = MakeEmptyHeap();
 constinit thread_local HeapFront* current_heap = const_cast<HeapFront*>(&kEmptyHeap);
 constinit HeapRegistry heap_registry;
 
@@ -90,13 +93,13 @@ void ThreadHeap::Unlink(Slab& slab, Bin& bin) {
 Slab* ThreadHeap::NewSlab(SizeClass size_class) {
   const ArenaSpan span = heap_state.AllocateSpan(SlabSlices(size_class), 1);
   if (span.arena == nullptr) return nullptr;
-  void* block = span.arena->AllocateMetadata(Slab::MetadataBytes(size_class));
+  void* block = span.arena->AllocateMetadata(Slab::MetadataBytes(size_class, RecordShift()));
   if (block == nullptr) {
     span.arena->FreeSpan(span.first, !span.zero, prim::CoarseMilliseconds());
     return nullptr;
   }
   Slab* slab = ::new (block) Slab;
-  slab->Initialise(*span.arena, span.first, size_class, span.zero);
+  slab->Initialise(*span.arena, span.first, size_class, RecordShift(), span.zero);
   DescribeSlab(*slab, this);
   return slab;
 }
@@ -111,7 +114,7 @@ void ThreadHeap::RetireSlab(Slab& slab, Bin& bin) {
     slice.owner.store(nullptr, std::memory_order_relaxed);
     slice.released = true;
   }
-  arena.FreeMetadata(&slab, Slab::MetadataBytes(size_class));
+  arena.FreeMetadata(&slab, Slab::MetadataBytes(size_class, RecordShift()));
   arena.FreeSpan(first, /*dirty=*/true, prim::CoarseMilliseconds());
 }
 
@@ -130,12 +133,13 @@ void ThreadHeap::ReturnToSlabs(const MagazineEntry* entries, size_t count) {
     const SliceDescriptor& slice =
         *heap_state.FindSlice(reinterpret_cast<uintptr_t>(entries[i].slot));
     Slab& slab = *Slab::OfRecords(slice.records);
-    const SlotRecord* const end = slice.records + slice.slot_count;
     const size_t group = i;
+    uint32_t index = slab.IndexOfRecord(entries[i].record);
     do {
-      slab.Return(static_cast<uint32_t>(entries[i].record - slice.records));
+      slab.Return(index);
       ++i;
-    } while (i < count && entries[i].record >= slice.records && entries[i].record < end);
+    } while (i < count &&
+             (index = slab.IndexOfRecord(entries[i].record)) < slab.slot_count());
     Settle(slab, static_cast<uint32_t>(i - group));
   }
 }
@@ -258,7 +262,8 @@ void ThreadHeap::CollectSlot(uintptr_t address) {
   const bool is_slot = slice != nullptr && slice->use == SliceUse::kSlab && !slice->released &&
                        index < slice->slot_count;
   const RecordValue record =
-      is_slot ? slice->records[index].load(std::memory_order_relaxed) : kUnusedZeroRecord;
+      is_slot ? slice->RecordAt(index, RecordShift()).load(std::memory_order_relaxed)
+              : kUnusedZeroRecord;
   // Detects: a double free in which both threads raced past each other's mark, and a forged link
   //          that passed its tag: only a slot that waits for collection is collected.
   // Misses:  nothing; a slot is collected at most once for each time it is claimed.
@@ -282,22 +287,36 @@ void ThreadHeap::CollectSlot(uintptr_t address) {
     SendRemote(owner, reinterpret_cast<void*>(address), size_class);
     return;
   }
-  const bool zero = record >> kSlackShift != 0;
   const uint64_t cleared = 0;
   __builtin_memcpy(reinterpret_cast<void*>(address), &cleared, sizeof(cleared));
-  slice->records[index].store(zero ? kFreedZeroRecord : kFreedRecord, std::memory_order_relaxed);
-  const MagazineEntry entry = {reinterpret_cast<void*>(address), &slice->records[index]};
+  const MagazineEntry entry = {reinterpret_cast<void*>(address),
+                               &slice->RecordAt(index, RecordShift())};
+  const CoreOptions& options = heap_constants->options;
+  if (options.plug.keep != nullptr) {
+    options.plug.keep(*this, entry, size_class);
+    return;
+  }
+  entry.record->store(kFreedRecord, std::memory_order_relaxed);
   Magazine& magazine = magazines[size_class];
-  if (heap_constants->options.collect_into_magazine && magazine.top != magazine.limit) {
+  if (options.collect_into_magazine && magazine.top != magazine.limit) {
     *++magazine.top = entry;
   } else {
     ReturnToSlabs(&entry, 1);
   }
 }
 
+void ThreadHeap::SendRemoteAlone(ThreadHeap* owner, void* slot, SizeClass size_class) {
+  const uintptr_t address = reinterpret_cast<uintptr_t>(slot);
+  OutgoingBatch batch = {.owner = owner, .head = address, .tail = address, .count = 1, .bytes = 0};
+  heap_registry.CountSentAlone(size_class);
+  PushBatch(batch);
+}
+
 void ThreadHeap::ReleaseEverything() {
   Collect();
   FlushOutgoing();
+  const HeapPlug& plug = heap_constants->options.plug;
+  if (plug.drain != nullptr) plug.drain(*this);
   for (unsigned c = 0; c < kSizeClassCount; ++c) {
     while (magazines[c].count() > 0) Flush(static_cast<SizeClass>(c));
     Bin& bin = bins_[c];
@@ -319,6 +338,13 @@ __attribute__((no_sanitize("thread"))) void ThreadHeap::AddTo(Tally& tally) cons
   }
   tally.remote_sent_slots += remote_sent_slots_;
   tally.remote_sent_bytes += remote_sent_bytes_;
+  const HeapPlug& plug = heap_constants->options.plug;
+  if (plug.count_held == nullptr) return;
+  uint64_t slots = 0;
+  uint64_t bytes = 0;
+  plug.count_held(*this, &slots, &bytes);
+  tally.taken_slots -= slots;
+  tally.taken_bytes -= bytes;
 }
 
 // ---- registry
@@ -349,6 +375,12 @@ ThreadHeap* HeapRegistry::AcquireForThread() {
   }
   // Before arming: arming may allocate.
   current_heap = heap;
+  const HeapPlug& plug = heap_constants->options.plug;
+  if (plug.prepare != nullptr && !plug.prepare(*heap)) {
+    ReleaseFromThread(heap);
+    current_heap = const_cast<HeapFront*>(&kEmptyHeap);
+    return nullptr;
+  }
   prim::ArmThreadExit(heap);
   return heap;
 }
@@ -360,7 +392,7 @@ void HeapRegistry::OnThreadExit(void* heap) {
 void HeapRegistry::ReleaseFromThread(ThreadHeap* heap) {
   if (current_heap != heap) return;  // the child of a fork that replaced it
   heap->ReleaseEverything();
-  current_heap = const_cast<HeapFront*>(&kEmptyHeap);
+  current_heap = const_cast<HeapFront*>(&kExitedHeap);
   const prim::LockGuard guard(lock_);
   heap->thread_id_ = 0;
   heap->next_pooled_ = pool_;
@@ -399,6 +431,8 @@ ThreadHeap::Tally HeapRegistry::Total() {
   const prim::LockGuard guard(lock_);
   ThreadHeap::Tally tally;
   for (ThreadHeap* heap = heaps_; heap != nullptr; heap = heap->next_heap_) heap->AddTo(tally);
+  tally.remote_sent_slots += sent_alone_slots_.load(std::memory_order_relaxed);
+  tally.remote_sent_bytes += sent_alone_bytes_.load(std::memory_order_relaxed);
   return tally;
 }
 

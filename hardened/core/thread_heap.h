@@ -40,6 +40,8 @@ namespace hardened::core {
 // before its first allocation: all magazines empty, owner of nothing.
 struct HeapFront {
   Magazine magazines[kSizeClassCount];
+  // For the level's plugs, zero at first; core does not look at it.
+  alignas(64) unsigned char plug[128];
 };
 
 class ThreadHeap : public HeapFront {
@@ -65,6 +67,9 @@ class ThreadHeap : public HeapFront {
   // Takes what other threads have freed.
   void Collect();
   bool HasIncoming() const { return incoming_.load(std::memory_order_relaxed) != 0; }
+
+  // Sends one slot at once, from a thread without a heap.
+  static void SendRemoteAlone(ThreadHeap* owner, void* slot, SizeClass size_class);
 
   // Pushes all outgoing batches.
   void FlushOutgoing();
@@ -115,7 +120,7 @@ class ThreadHeap : public HeapFront {
   void RetireSlab(Slab& slab, Bin& bin);
   // Files a slab to which `returned` slots have come back.
   void Settle(Slab& slab, uint32_t returned);
-  void PushBatch(OutgoingBatch& batch);
+  static void PushBatch(OutgoingBatch& batch);
   void CollectSlot(uintptr_t address);
 
   std::array<Bin, kSizeClassCount> bins_;
@@ -134,14 +139,17 @@ class ThreadHeap : public HeapFront {
   char padding_[prim::kNoSharing - sizeof(incoming_)];
 };
 
-// What a thread has before its first allocation and after its last.
+// What a thread has before its first allocation, and what after its exit has begun: libc frees a
+// little more then, which must not take a heap that nobody would give back.
 [[gnu::visibility("hidden")]] extern const HeapFront kEmptyHeap;
+[[gnu::visibility("hidden")]] extern const HeapFront kExitedHeap;
 
 // The current thread's heap. Never null.
 [[gnu::visibility("hidden"), gnu::tls_model("initial-exec")]] extern constinit thread_local HeapFront*
     current_heap;
 
-inline bool HasHeap() { return current_heap != &kEmptyHeap; }
+inline bool HasHeap() { return current_heap != &kEmptyHeap && current_heap != &kExitedHeap; }
+inline bool ThreadIsExiting() { return current_heap == &kExitedHeap; }
 
 // All thread heaps of the process.
 class HeapRegistry {
@@ -161,6 +169,12 @@ class HeapRegistry {
 
   ThreadHeap::Tally Total() ABSL_LOCKS_EXCLUDED(lock_);
 
+  // Counts a slot that was sent without a heap.
+  void CountSentAlone(SizeClass size_class) {
+    sent_alone_slots_.fetch_add(1, std::memory_order_relaxed);
+    sent_alone_bytes_.fetch_add(SlotSize(size_class), std::memory_order_relaxed);
+  }
+
   void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void UnlockAfterFork(bool in_child) ABSL_NO_THREAD_SAFETY_ANALYSIS;
 
@@ -171,6 +185,8 @@ class HeapRegistry {
   ThreadHeap* heaps_ ABSL_GUARDED_BY(lock_) = nullptr;
   ThreadHeap* pool_ ABSL_GUARDED_BY(lock_) = nullptr;
   std::atomic<uint32_t> pooled_{0};
+  std::atomic<uint64_t> sent_alone_slots_{0};
+  std::atomic<uint64_t> sent_alone_bytes_{0};
   bool exit_registered_ ABSL_GUARDED_BY(lock_) = false;
 };
 

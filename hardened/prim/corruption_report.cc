@@ -52,9 +52,7 @@ const KindText& TextOf(CorruptionKind kind) {
 std::string_view OrEmpty(const char* text) { return text == nullptr ? "" : text; }
 
 // The label column of every line after the first.
-RawWriter& Line(RawWriter& out, std::string_view label) {
-  return out.Text("  ").Padded(label, 10);
-}
+RawWriter& Line(RawWriter& out, std::string_view label) { return out.Text("  ").Padded(label, 10); }
 
 void FormatPlace(const CorruptionReport& report, RawWriter& out) {
   Line(out, "pointer").Hex(report.address).Text("  (");

@@ -45,17 +45,17 @@ inline constexpr size_t kUnknownSize = SIZE_MAX;
 // Strings must live for ever (literals). Sizes are in bytes.
 struct CorruptionReport {
   CorruptionKind kind = CorruptionKind::kDoubleFree;
-  uintptr_t address = 0;              // the pointer the program passed, or the damaged byte
-  uintptr_t slot_start = 0;           // 0: unknown; else the start of the slot or run
-  size_t slot_size = 0;               // of the slot or run
-  uint32_t slot_index = 0;            // within its slab
-  bool in_slab = false;               // slot_size and slot_index hold
-  bool in_run = false;                // slot_size holds; neither flag: not in the heap
+  uintptr_t address = 0;     // the pointer the program passed, or the damaged byte
+  uintptr_t slot_start = 0;  // 0: unknown; else the start of the slot or run
+  size_t slot_size = 0;      // of the slot or run
+  uint32_t slot_index = 0;   // within its slab
+  bool in_slab = false;      // slot_size and slot_index hold
+  bool in_run = false;       // slot_size holds; neither flag: not in the heap
   size_t requested_size = kUnknownSize;
-  uint64_t owner_thread = 0;          // kernel thread id, 0: unknown
-  const char* found_by = "";          // entry point: "free", "malloc", "realloc"
+  uint64_t owner_thread = 0;  // kernel thread id, 0: unknown
+  const char* found_by = "";  // entry point: "free", "malloc", "realloc"
   const char* level = "";
-  const char* detail = "";            // one more line, optional
+  const char* detail = "";  // one more line, optional
   // Return addresses, innermost first; optional. They must stay valid until the call returns and
   // are not kept in hardened_last_corruption.
   const uintptr_t* alloc_stack = nullptr;
@@ -76,9 +76,9 @@ void FormatCorruption(const CorruptionReport& report, RawWriter& out);
 //
 // The first reporter of the process wins: its abort() unblocks SIGABRT and runs a handler that the
 // program has installed, as every crash collector expects; when the handler returns, the process
-// dies of SIGABRT regardless. Other reporters wait for it, at most two seconds, then end the process
-// without a word and without that handler. So does, at once, a reporter that comes back on the same
-// thread (a handler that touches the heap).
+// dies of SIGABRT regardless. Other reporters wait for it, at most two seconds, then end the
+// process without a word and without that handler. So does, at once, a reporter that comes back on
+// the same thread (a handler that touches the heap).
 [[noreturn, gnu::cold, gnu::noinline]] void ReportCorruption(const CorruptionReport& report);
 
 // Copies `report` to hardened_last_corruption, writes its text to fd 2 and returns. Only the first
@@ -93,7 +93,6 @@ uint64_t PrintedCorruptions();
 }  // namespace hardened::prim
 
 // The last report, for debuggers and crash collectors. kind is meaningful once found_by is set.
-extern "C" [[gnu::visibility("default")]] hardened::prim::CorruptionReport
-    hardened_last_corruption;
+extern "C" [[gnu::visibility("default")]] hardened::prim::CorruptionReport hardened_last_corruption;
 
 #endif  // HARDENED_PRIM_CORRUPTION_REPORT_H_

@@ -45,8 +45,7 @@ std::string_view FindEnvironment(std::string_view name, const char* const* envp)
   if (envp == nullptr || name.empty()) return {};
   for (; *envp != nullptr; ++envp) {
     std::string_view entry = *envp;
-    if (entry.size() > name.size() && entry[name.size()] == '=' &&
-        entry.starts_with(name)) {
+    if (entry.size() > name.size() && entry[name.size()] == '=' && entry.starts_with(name)) {
       entry.remove_prefix(name.size() + 1);
       return entry;
     }

@@ -23,12 +23,14 @@ class ABSL_LOCKABLE Lock {
   Lock& operator=(const Lock&) = delete;
 
   void Acquire() ABSL_EXCLUSIVE_LOCK_FUNCTION() {
-    if (!TryTake()) [[unlikely]] AcquireSlow();
+    if (!TryTake()) [[unlikely]]
+      AcquireSlow();
   }
 
   void Release() ABSL_UNLOCK_FUNCTION() {
     // Pairs with the acquire operations in TryTake() and AcquireSlow().
-    if (state_.exchange(kFree, std::memory_order_release) == kContended) [[unlikely]] Wake();
+    if (state_.exchange(kFree, std::memory_order_release) == kContended) [[unlikely]]
+      Wake();
   }
 
   // Returns: whether the caller holds the lock.

@@ -8,7 +8,8 @@
 // Layout of bytes_: [0, 32) the key of the next refill; [32, 32 + remaining_) not yet handed out,
 // taken from the end; the rest zero.
 //
-// Equal seeds give equal draws on every machine of one byte order. Constant-initialised to zero (.bss); a draw before Seed() fails a check.
+// Equal seeds give equal draws on every machine of one byte order. Constant-initialised to zero
+// (.bss); a draw before Seed() fails a check.
 //
 // Threads: external; one stream per thread or a lock around it.
 
@@ -63,7 +64,8 @@ class RandomStream {
   uint32_t Below16(uint32_t bound) {
     HARDENED_DCHECK(bound >= 1 && bound <= 65536);
     const uint32_t product = uint32_t{Next16()} * bound;
-    if ((product & 0xffff) < bound) [[unlikely]] return BelowSlow16(product, bound);
+    if ((product & 0xffff) < bound) [[unlikely]]
+      return BelowSlow16(product, bound);
     return product >> 16;
   }
 
@@ -75,7 +77,8 @@ class RandomStream {
   // sizeof(T) - 1 bytes go unused; Refill() overwrites them.
   template <typename T>
   T Take() {
-    if (remaining_ < sizeof(T)) [[unlikely]] Refill();
+    if (remaining_ < sizeof(T)) [[unlikely]]
+      Refill();
     remaining_ -= static_cast<uint32_t>(sizeof(T));
     std::byte* const taken = bytes_ + kKeyBytes + remaining_;
     T result;

@@ -1,8 +1,9 @@
 // Sealed: a value that is written at start-up and then made read-only by the kernel.
 //
-// The value owns whole pages, so that nothing else is protected with it, and is constant-initialised
-// in static storage. The pages it does not touch cost address space only. A process must not unmap
-// the library that holds one (link with -z nodelete): a sealed mapping cannot go.
+// The value owns whole pages, so that nothing else is protected with it, and is
+// constant-initialised in static storage. The pages it does not touch cost address space only. A
+// process must not unmap the library that holds one (link with -z nodelete): a sealed mapping
+// cannot go.
 //
 // Threads: Writable() and Seal() from one thread, before others read; reading from any thread.
 

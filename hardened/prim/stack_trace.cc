@@ -66,8 +66,9 @@ bool ProbesAreReliable() {
   return known == Reliability::kYes;
 }
 
-// The first address that no frame of the stack around `frame` reaches, if it can be told: a thread's
-// descriptor (pthread_self()) lies above its stack in glibc and musl, the main thread's frames end at
+// The first address that no frame of the stack around `frame` reaches, if it can be told: a
+// thread's descriptor (pthread_self()) lies above its stack in glibc and musl, the main thread's
+// frames end at
 // __libc_stack_end. On another stack (sigaltstack, coroutines) the bound may be too far away; the
 // probes remain.
 uintptr_t StackLimit(uintptr_t frame) {
@@ -82,8 +83,8 @@ uintptr_t StackLimit(uintptr_t frame) {
 }
 
 // Reads stack words that are nobody's objects: sanitizers have no say in them.
-__attribute__((no_sanitize("address"))) __attribute__((no_sanitize("thread"))) Frame ReadFrame(
-    uintptr_t frame) {
+__attribute__((no_sanitize("address"))) __attribute__((no_sanitize("thread"))) Frame
+ReadFrame(uintptr_t frame) {
   const auto* const words = reinterpret_cast<const volatile uintptr_t*>(frame);
   return {.caller = words[0], .return_address = words[1]};
 }

@@ -2,6 +2,7 @@
 
 #include "hardened/core/run.h"
 #include "hardened/core/thread_heap.h"
+#include "hardened/heap_plugs.h"
 #include "hardened/prim/fork_guard.h"
 
 namespace hardened::shim {
@@ -19,6 +20,7 @@ void AfterForkInParent() {
 void AfterForkInChild() {
   core::run_cache.UnlockAfterFork(/*in_child=*/true);
   core::heap_registry.UnlockAfterFork(/*in_child=*/true);
+  RenewAfterFork();
 }
 
 [[gnu::constructor]] void InstallHandlers() {

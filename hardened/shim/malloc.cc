@@ -23,16 +23,16 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline void* OrNoMemory(void* result) {
 }
 
 void* AlignedOrNoMemory(size_t alignment, size_t bytes) {
-  return OrNoMemory(ActiveHeap::AllocateAligned(alignment, bytes, AllocationKind::kMalloc));
+  return OrNoMemory(ActiveHeap::AllocateAligned(alignment, bytes, AllocationKind::kAligned));
 }
 
-void* ReallocateAs(void* pointer, size_t bytes, const char* found_by) {
+void* ReallocateAs(void* pointer, size_t bytes, EntryPoint entry_point) {
   if (pointer == nullptr) return OrNoMemory(ActiveHeap::Allocate(bytes, AllocationKind::kMalloc));
   if (bytes == 0) {
-    ActiveHeap::Free(pointer, AllocationKind::kMalloc, found_by);
+    ActiveHeap::Free(pointer, entry_point);
     return nullptr;
   }
-  return OrNoMemory(ActiveHeap::Reallocate(pointer, bytes, found_by));
+  return OrNoMemory(ActiveHeap::Reallocate(pointer, bytes, entry_point));
 }
 
 }  // namespace
@@ -44,7 +44,7 @@ HARDENED_EXPORT void* malloc(size_t bytes) {
 }
 
 HARDENED_EXPORT void free(void* pointer) {
-  ActiveHeap::Free(pointer, AllocationKind::kMalloc, "free");
+  ActiveHeap::Free(pointer, EntryPoint::kFree);
 }
 
 HARDENED_EXPORT void* calloc(size_t count, size_t size) {
@@ -57,7 +57,7 @@ HARDENED_EXPORT void* calloc(size_t count, size_t size) {
 }
 
 HARDENED_EXPORT void* realloc(void* pointer, size_t bytes) {
-  return ReallocateAs(pointer, bytes, "realloc");
+  return ReallocateAs(pointer, bytes, EntryPoint::kRealloc);
 }
 
 HARDENED_EXPORT void* reallocarray(void* pointer, size_t count, size_t size) {
@@ -66,7 +66,7 @@ HARDENED_EXPORT void* reallocarray(void* pointer, size_t count, size_t size) {
     errno = ENOMEM;
     return nullptr;
   }
-  return ReallocateAs(pointer, bytes, "reallocarray");
+  return ReallocateAs(pointer, bytes, EntryPoint::kReallocArray);
 }
 
 HARDENED_EXPORT void* memalign(size_t alignment, size_t bytes) {
@@ -87,7 +87,7 @@ HARDENED_EXPORT void* aligned_alloc(size_t alignment, size_t bytes) {
 
 HARDENED_EXPORT int posix_memalign(void** out, size_t alignment, size_t bytes) {
   if (!std::has_single_bit(alignment) || alignment % sizeof(void*) != 0) return EINVAL;
-  void* result = ActiveHeap::AllocateAligned(alignment, bytes, AllocationKind::kMalloc);
+  void* result = ActiveHeap::AllocateAligned(alignment, bytes, AllocationKind::kAligned);
   if (result == nullptr) return ENOMEM;
   *out = result;
   return 0;
@@ -107,16 +107,16 @@ HARDENED_EXPORT void* pvalloc(size_t bytes) {
 }
 
 HARDENED_EXPORT size_t malloc_usable_size(void* pointer) {
-  return ActiveHeap::UsableSize(pointer, "malloc_usable_size");
+  return ActiveHeap::UsableSize(pointer);
 }
 
 // C23.
-HARDENED_EXPORT void free_sized(void* pointer, size_t /*bytes*/) {
-  ActiveHeap::Free(pointer, AllocationKind::kMalloc, "free_sized");
+HARDENED_EXPORT void free_sized(void* pointer, size_t bytes) {
+  ActiveHeap::FreeSized(pointer, bytes, EntryPoint::kFreeSized);
 }
 
-HARDENED_EXPORT void free_aligned_sized(void* pointer, size_t /*alignment*/, size_t /*bytes*/) {
-  ActiveHeap::Free(pointer, AllocationKind::kMalloc, "free_aligned_sized");
+HARDENED_EXPORT void free_aligned_sized(void* pointer, size_t /*alignment*/, size_t bytes) {
+  ActiveHeap::FreeSized(pointer, bytes, EntryPoint::kFreeAlignedSized);
 }
 
 }  // extern "C"

@@ -90,16 +90,11 @@ constexpr AllocationKind kArray = AllocationKind::kNewArray;
 constexpr AllocationKind kAlignedOne = AllocationKind::kAlignedNew;
 constexpr AllocationKind kAlignedArray = AllocationKind::kAlignedNewArray;
 
-ABSL_ATTRIBUTE_ALWAYS_INLINE inline void Delete(void* pointer, AllocationKind kind) noexcept {
-  ActiveHeap::Free(pointer, kind,
-                   kind == kArray || kind == kAlignedArray ? "operator delete[]"
-                                                           : "operator delete");
-}
-
 }  // namespace
 }  // namespace hardened::shim
 
 namespace shim = hardened::shim;
+using hardened::EntryPoint;
 
 HARDENED_EXPORT void* operator new(size_t bytes) { return shim::New(bytes, shim::kOne); }
 HARDENED_EXPORT void* operator new[](size_t bytes) { return shim::New(bytes, shim::kArray); }
@@ -124,31 +119,39 @@ HARDENED_EXPORT void* operator new[](size_t bytes, std::align_val_t alignment,
   return shim::AlignedNewNothrow(bytes, alignment, shim::kAlignedArray);
 }
 
-HARDENED_EXPORT void operator delete(void* p) noexcept { shim::Delete(p, shim::kOne); }
-HARDENED_EXPORT void operator delete[](void* p) noexcept { shim::Delete(p, shim::kArray); }
+HARDENED_EXPORT void operator delete(void* p) noexcept {
+  shim::ActiveHeap::Free(p, EntryPoint::kDelete);
+}
+HARDENED_EXPORT void operator delete[](void* p) noexcept {
+  shim::ActiveHeap::Free(p, EntryPoint::kDeleteArray);
+}
 HARDENED_EXPORT void operator delete(void* p, const std::nothrow_t&) noexcept {
-  shim::Delete(p, shim::kOne);
+  shim::ActiveHeap::Free(p, EntryPoint::kDelete);
 }
 HARDENED_EXPORT void operator delete[](void* p, const std::nothrow_t&) noexcept {
-  shim::Delete(p, shim::kArray);
+  shim::ActiveHeap::Free(p, EntryPoint::kDeleteArray);
 }
-HARDENED_EXPORT void operator delete(void* p, size_t) noexcept { shim::Delete(p, shim::kOne); }
-HARDENED_EXPORT void operator delete[](void* p, size_t) noexcept { shim::Delete(p, shim::kArray); }
+HARDENED_EXPORT void operator delete(void* p, size_t bytes) noexcept {
+  shim::ActiveHeap::FreeSized(p, bytes, EntryPoint::kDelete);
+}
+HARDENED_EXPORT void operator delete[](void* p, size_t bytes) noexcept {
+  shim::ActiveHeap::FreeSized(p, bytes, EntryPoint::kDeleteArray);
+}
 HARDENED_EXPORT void operator delete(void* p, std::align_val_t) noexcept {
-  shim::Delete(p, shim::kAlignedOne);
+  shim::ActiveHeap::Free(p, EntryPoint::kAlignedDelete);
 }
 HARDENED_EXPORT void operator delete[](void* p, std::align_val_t) noexcept {
-  shim::Delete(p, shim::kAlignedArray);
+  shim::ActiveHeap::Free(p, EntryPoint::kAlignedDeleteArray);
 }
-HARDENED_EXPORT void operator delete(void* p, size_t, std::align_val_t) noexcept {
-  shim::Delete(p, shim::kAlignedOne);
+HARDENED_EXPORT void operator delete(void* p, size_t bytes, std::align_val_t) noexcept {
+  shim::ActiveHeap::FreeSized(p, bytes, EntryPoint::kAlignedDelete);
 }
-HARDENED_EXPORT void operator delete[](void* p, size_t, std::align_val_t) noexcept {
-  shim::Delete(p, shim::kAlignedArray);
+HARDENED_EXPORT void operator delete[](void* p, size_t bytes, std::align_val_t) noexcept {
+  shim::ActiveHeap::FreeSized(p, bytes, EntryPoint::kAlignedDeleteArray);
 }
 HARDENED_EXPORT void operator delete(void* p, std::align_val_t, const std::nothrow_t&) noexcept {
-  shim::Delete(p, shim::kAlignedOne);
+  shim::ActiveHeap::Free(p, EntryPoint::kAlignedDelete);
 }
 HARDENED_EXPORT void operator delete[](void* p, std::align_val_t, const std::nothrow_t&) noexcept {
-  shim::Delete(p, shim::kAlignedArray);
+  shim::ActiveHeap::Free(p, EntryPoint::kAlignedDeleteArray);
 }

@@ -13,8 +13,8 @@
 namespace hardened::prim {
 
 struct ChildResult {
-  int status = 0;       // as waitpid() gives it
-  std::string text;     // what it wrote to fd 2
+  int status = 0;    // as waitpid() gives it
+  std::string text;  // what it wrote to fd 2
   bool exited_with(int code) const { return WIFEXITED(status) && WEXITSTATUS(status) == code; }
   bool died_of(int signal) const { return WIFSIGNALED(status) && WTERMSIG(status) == signal; }
 };

@@ -99,10 +99,12 @@ TEST(CorruptionReportTest, RunsAndForeignPointersAreNamed) {
 
 TEST(CorruptionReportTest, EveryKindHasItsNameAndItsOwnMeaning) {
   constexpr std::array<const char*, kCorruptionKinds> kNames = {
-      "double free",      "stale pointer",       "interior pointer",
-      "misaligned pointer", "foreign pointer",   "unallocated pointer",
-      "canary clobbered", "write after free",    "bad link",
-      "allocation kind mismatch", "size mismatch", "access outside an allocation",
+      "double free",      "stale pointer",
+      "interior pointer", "misaligned pointer",
+      "foreign pointer",  "unallocated pointer",
+      "canary clobbered", "write after free",
+      "bad link",         "allocation kind mismatch",
+      "size mismatch",    "access outside an allocation",
       "use after free"};
   std::set<std::string_view> meanings;
   for (int i = 0; i < kCorruptionKinds; ++i) {

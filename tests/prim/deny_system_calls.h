@@ -12,8 +12,8 @@
 
 namespace hardened::prim {
 
-// Answers the calls in `numbers` with a SECCOMP_RET_ action in this thread and its later threads and
-// children, for ever. Returns: whether the kernel took the filter.
+// Answers the calls in `numbers` with a SECCOMP_RET_ action in this thread and its later threads
+// and children, for ever. Returns: whether the kernel took the filter.
 inline bool FilterSystemCalls(std::initializer_list<long> numbers, unsigned action) {
   constexpr size_t kMaxCalls = 8;
   sock_filter filter[2 * kMaxCalls + 2];

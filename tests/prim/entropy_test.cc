@@ -63,9 +63,7 @@ TEST(EntropyTest, TheUniformityTestRejectsABiasedSource) {
   EXPECT_FALSE(LooksUniform(bytes));
 }
 
-TEST(EntropyTest, AnEmptySpanIsFine) {
-  FillEntropy({});
-}
+TEST(EntropyTest, AnEmptySpanIsFine) { FillEntropy({}); }
 
 TEST(EntropyTest, WithoutGetrandomTheDeviceServes) {
   for (const unsigned error : {unsigned{EPERM}, unsigned{ENOSYS}, unsigned{EAGAIN}}) {

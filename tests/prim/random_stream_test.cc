@@ -131,9 +131,10 @@ TEST(ChaChaTest, TwentyRoundsGiveTheBlockOfRfc8439) {
 
 TEST(ChaChaTest, EightRoundsGiveThePublishedKeyStream) {
   // draft-strombergson-chacha-test-vectors-01, TC1, 256-bit key, 8 rounds: all zero input.
-  const std::array<uint8_t, 32> expected = {
-      0x3e, 0x00, 0xef, 0x2f, 0x89, 0x5f, 0x40, 0xd6, 0x7f, 0x5b, 0xb8, 0xe8, 0x1f, 0x09, 0xa5, 0xa1,
-      0x2c, 0x84, 0x0e, 0xc3, 0xce, 0x9a, 0x7f, 0x3b, 0x18, 0x1b, 0xe1, 0x88, 0xef, 0x71, 0x1a, 0x1e};
+  const std::array<uint8_t, 32> expected = {0x3e, 0x00, 0xef, 0x2f, 0x89, 0x5f, 0x40, 0xd6,
+                                            0x7f, 0x5b, 0xb8, 0xe8, 0x1f, 0x09, 0xa5, 0xa1,
+                                            0x2c, 0x84, 0x0e, 0xc3, 0xce, 0x9a, 0x7f, 0x3b,
+                                            0x18, 0x1b, 0xe1, 0x88, 0xef, 0x71, 0x1a, 0x1e};
   const Block block = BlockOf<8, 4>(Key{}, 0, 0, 0);
   EXPECT_EQ(std::memcmp(block.data(), expected.data(), expected.size()), 0);
 }
@@ -232,10 +233,10 @@ TEST(RandomStreamTest, BelowIsUniformForAwkwardBounds) {
   }
   // Too many values to count: eighths of the range, and residues, where uneven rounding shows.
   constexpr uint32_t kLarge = (1u << 31) + 1;
-  EXPECT_LT(ChiSquare(8, 1 << 20,
-                      [&] { return static_cast<uint32_t>(uint64_t{stream.Below(kLarge)} * 8 /
-                                                         kLarge); }),
-            Bound(8));
+  EXPECT_LT(
+      ChiSquare(8, 1 << 20,
+                [&] { return static_cast<uint32_t>(uint64_t{stream.Below(kLarge)} * 8 / kLarge); }),
+      Bound(8));
   constexpr uint32_t kThreeQuarters = 3u << 30;
   EXPECT_LT(ChiSquare(3, 1 << 20, [&] { return stream.Below(kThreeQuarters) % 3; }), Bound(3));
   constexpr uint32_t kThreeQuarters16 = 3u << 14;

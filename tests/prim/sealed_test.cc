@@ -85,8 +85,8 @@ TEST(SealedTest, AMisalignedRangeIsLeftAlone) {
 }
 
 TEST(SealedTest, APartOfAPageIsLeftAlone) {
-  void* const page = mmap(nullptr, kSealAlignment, PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const page =
+      mmap(nullptr, kSealAlignment, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   ASSERT_NE(page, MAP_FAILED);
   EXPECT_EQ(SealPages(page, 64), SealResult::kUnprotected);
   *static_cast<char*>(page) = 1;

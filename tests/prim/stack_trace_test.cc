@@ -111,18 +111,18 @@ void CaptureWithFramePointer(uintptr_t frame) {
   void (*const target)(int) = &Recurse;
 #if defined(__x86_64__)
   asm volatile(
-      "mov %%rbp, %%rbx\n mov %%rsp, %%r12\n sub $128, %%rsp\n and $-16, %%rsp\n mov %[frame], %%rbp\n"
+      "mov %%rbp, %%rbx\n mov %%rsp, %%r12\n sub $128, %%rsp\n and $-16, %%rsp\n mov %[frame], "
+      "%%rbp\n"
       "xor %%edi, %%edi\n call *%[target]\n mov %%r12, %%rsp\n mov %%rbx, %%rbp\n"
       :
       : [frame] "r"(frame), [target] "r"(target)
       : "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "memory", "cc");
 #elif defined(__aarch64__)
-  asm volatile(
-      "mov x19, x29\n mov x29, %[frame]\n mov w0, #0\n blr %[target]\n mov x29, x19\n"
-      :
-      : [frame] "r"(frame), [target] "r"(target)
-      : "x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13",
-        "x14", "x15", "x16", "x17", "x19", "x30", "memory", "cc");
+  asm volatile("mov x19, x29\n mov x29, %[frame]\n mov w0, #0\n blr %[target]\n mov x29, x19\n"
+               :
+               : [frame] "r"(frame), [target] "r"(target)
+               : "x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12",
+                 "x13", "x14", "x15", "x16", "x17", "x19", "x30", "memory", "cc");
 #endif
 }
 
@@ -131,8 +131,8 @@ uintptr_t g_stray_frame;
 // Runs CaptureWithFramePointer() on a stack of its own, with an unreadable hole right above it.
 void CaptureBelowAHole(uintptr_t offset_into_hole) {
   constexpr size_t kStack = 512 * 1024, kHole = 64 * 1024;
-  void* const map = mmap(nullptr, kStack + kHole, PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const map =
+      mmap(nullptr, kStack + kHole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (map == MAP_FAILED) _exit(90);
   char* const hole = static_cast<char*>(map) + kStack;
   if (mprotect(hole, kHole, PROT_NONE) != 0) _exit(91);
@@ -165,8 +165,7 @@ TEST(StackTraceTest, AnyStrayFramePointerIsSurvived) {
     // Zero, small, unaligned, below, far above, non-canonical, the kernel's half, the very end.
     for (const uintptr_t frame :
          {uintptr_t{0}, uintptr_t{16}, here + 8, here + 3, here - 4096, here + (64 << 10),
-          here + (1 << 20), here + (16 << 20), uintptr_t{1} << 62, ~uintptr_t{15},
-          ~uintptr_t{0}}) {
+          here + (1 << 20), here + (16 << 20), uintptr_t{1} << 62, ~uintptr_t{15}, ~uintptr_t{0}}) {
       CaptureWithFramePointer(frame & ~uintptr_t{0});
       if (g_count < 2) _exit(1);
     }

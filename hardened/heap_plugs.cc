@@ -1,0 +1,71 @@
+#include "hardened/heap_plugs.h"
+
+#include "hardened/prim/lock.h"
+
+namespace hardened {
+namespace {
+
+constinit prim::Lock start_lock;
+
+bool Prepare(core::ThreadHeap& heap) {
+  HeapPlugs& plugs = PlugsOf(heap);
+  const Features& features = *active_features;
+  if (features.canary) {
+    plugs.epoch_bits = static_cast<uint16_t>(AllSecrets().epoch << kEpochShift);
+  }
+  return features.quarantine.bytes == 0 || plugs.quarantine.initialised() ||
+         plugs.quarantine.Initialise(features.quarantine, features.wipe_limit);
+}
+
+void Drain(core::ThreadHeap& heap) {
+  Quarantine& quarantine = PlugsOf(heap).quarantine;
+  if (quarantine.initialised()) quarantine.Drain(heap);
+}
+
+void CountHeld(const core::ThreadHeap& heap, uint64_t* slots, uint64_t* bytes) {
+  const Quarantine& quarantine =
+      reinterpret_cast<const HeapPlugs*>(heap.plug)->quarantine;
+  if (!quarantine.initialised()) return;
+  *slots = quarantine.slots();
+  *bytes = quarantine.bytes();
+}
+
+}  // namespace
+
+constinit prim::Sealed<Features> active_features;
+
+void KeepInQuarantine(core::ThreadHeap& heap, core::MagazineEntry entry,
+                      core::SizeClass size_class) {
+  Quarantine& quarantine = PlugsOf(heap).quarantine;
+  const size_t size = core::SlotSize(size_class);
+  const size_t least = active_features->quarantine.least_weight;
+  entry.record->store(core::kQuarantinedRecord, std::memory_order_relaxed);
+  if (quarantine.Add(entry.slot, entry.record, size_class, size > least ? size : least)) {
+    quarantine.Evict(heap);
+  }
+}
+
+bool StartHeap(const Features& features) {
+  const prim::LockGuard guard(start_lock);
+  if (core::heap_state.started()) return true;
+  if (!active_features.sealed()) {
+    active_features.Writable() = features;
+    active_features.Seal();
+  }
+  core::CoreOptions options = features.core;
+  if (features.canary || features.quarantine.bytes > 0) options.plug.prepare = &Prepare;
+  if (features.quarantine.bytes > 0) {
+    options.plug.keep = &KeepInQuarantine;
+    options.plug.drain = &Drain;
+    options.plug.count_held = &CountHeld;
+  }
+  return core::heap_state.Start(options, features.name, features.canary ? &InitialiseSecrets
+                                                                        : nullptr);
+}
+
+void RenewAfterFork() {
+  AdvanceEpoch();
+  if (core::HasHeap()) Prepare(*static_cast<core::ThreadHeap*>(core::current_heap));
+}
+
+}  // namespace hardened

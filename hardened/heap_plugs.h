@@ -1,0 +1,50 @@
+// HeapPlugs: what the protections keep for each thread heap, in the room that core leaves them.
+
+#ifndef HARDENED_HEAP_PLUGS_H_
+#define HARDENED_HEAP_PLUGS_H_
+
+#include <cstdint>
+
+#include "absl/base/attributes.h"
+#include "hardened/core/thread_heap.h"
+#include "hardened/features.h"
+#include "hardened/quarantine.h"
+#include "hardened/secrets.h"
+
+namespace hardened {
+
+struct HeapPlugs {
+  Quarantine quarantine;
+  uint16_t life_count;  // lower bits of the next life
+  uint16_t epoch_bits;  // upper bits
+};
+static_assert(sizeof(HeapPlugs) <= sizeof(core::HeapFront::plug));
+
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline HeapPlugs& PlugsOf(core::HeapFront& heap) {
+  return *reinterpret_cast<HeapPlugs*>(heap.plug);
+}
+
+// The life of the next slot that is handed out.
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline uint16_t NextLife(core::HeapFront& heap) {
+  HeapPlugs& plugs = PlugsOf(heap);
+  ++plugs.life_count;
+  return static_cast<uint16_t>((plugs.life_count & kLifeMask) | plugs.epoch_bits);
+}
+
+// Holds back a wiped slot that nobody owns any more.
+void KeepInQuarantine(core::ThreadHeap& heap, core::MagazineEntry entry,
+                      core::SizeClass size_class);
+
+// Starts the heap of the process with a level: secrets, plugs, constants. Idempotent.
+// Returns: false when there is not enough memory.
+bool StartHeap(const Features& features);
+
+// In the child of a fork: new keys, new lives.
+void RenewAfterFork();
+
+// The features in force. Default values before StartHeap().
+[[gnu::visibility("hidden")]] extern prim::Sealed<Features> active_features;
+
+}  // namespace hardened
+
+#endif  // HARDENED_HEAP_PLUGS_H_

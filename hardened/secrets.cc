@@ -1,0 +1,54 @@
+#include "hardened/secrets.h"
+
+#include "hardened/core/heap_state.h"
+#include "hardened/prim/entropy.h"
+#include "hardened/prim/page_source.h"
+#include "hardened/prim/system_info.h"
+
+namespace hardened {
+
+constinit prim::Sealed<SecretsLocation> secrets_location;
+
+bool InitialiseSecrets() {
+  prim::PageSource& pages = prim::linux_page_source;
+  const size_t page = prim::PageSize();
+  const size_t bytes = prim::RoundUp(sizeof(Secrets), page);
+  // A page without access on both sides.
+  void* reserved = pages.Reserve(bytes + 2 * page, page, 0);
+  if (reserved == nullptr) return false;
+  void* start = static_cast<char*>(reserved) + page;
+  if (!pages.Commit(start, bytes)) {
+    pages.Release(reserved, bytes + 2 * page);
+    return false;
+  }
+  pages.ExcludeFromDumps(start, bytes);
+  Secrets& secrets = *static_cast<Secrets*>(start);
+  prim::RandomStream random;
+  core::heap_state.SeedStream(random);
+  // Odd and with a high bit set, so that multiplication by it mixes.
+  secrets.canary.multiplier = random.Next64() | 1 | uint64_t{1} << 63;
+  for (uint64_t& key : secrets.canary.epochs) key = random.Next64();
+  pages.MakeReadable(start, bytes);
+  secrets_location.Writable().at = &secrets;
+  secrets_location.Seal();
+  return true;
+}
+
+void AdvanceEpoch() {
+  if (secrets_location->at == nullptr) return;
+  Secrets& secrets = const_cast<Secrets&>(AllSecrets());
+  void* start = &secrets;
+  const size_t bytes = prim::RoundUp(sizeof(Secrets), prim::PageSize());
+  // Without write access the child goes on with its parent's keys: still secret, no longer fresh.
+  if (!prim::linux_page_source.Commit(start, bytes)) return;
+  if (secrets.epoch < kMaxEpoch) ++secrets.epoch;
+  // Every key that this process has not used yet: drawn anew, so that the parent does not know it.
+  std::byte fresh[sizeof(secrets.canary.epochs)];
+  prim::FillEntropy(fresh);
+  const size_t used = secrets.epoch * sizeof(uint64_t);
+  __builtin_memcpy(reinterpret_cast<char*>(secrets.canary.epochs) + used, fresh + used,
+                   sizeof(fresh) - used);
+  prim::linux_page_source.MakeReadable(start, bytes);
+}
+
+}  // namespace hardened

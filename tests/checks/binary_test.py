@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""What the preload libraries need, export and are protected by, as linked."""
+
+import os
+import pathlib
+import re
+import subprocess
+import unittest
+
+LEVELS = ("light", "standard", "strict")
+EXPORTED = "tests/golden/exported_symbols.txt"
+
+# What a malloc cannot call: it allocates, locks, parses locale, or needs the C++ runtime.
+FORBIDDEN = re.compile(
+    r"^(malloc|calloc|realloc|free|posix_memalign|aligned_alloc|memalign"
+    r"|_Zn[wa].*|_Zd[la].*|__cxa_guard_.*|__cxa_atexit|__cxa_throw|__cxa_allocate_exception"
+    r"|__tls_get_addr|strtou?ll?|strto[fd]|ato[il]|(secure_)?getenv|v?f?s?n?printf|__.*printf_chk"
+    r"|puts|fputs|setlocale|dlsym|dlopen|pthread_mutex_.*)$"
+)
+MAX_TLS_BYTES = 16
+# frame_dummy of the C runtime and the fork handlers' constructor.
+MAX_INIT_BYTES = 2 * 8
+
+
+def run(*command):
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def name_of(symbol):
+    return symbol.partition("@")[0]
+
+
+class BinaryTest(unittest.TestCase):
+    def each(self):
+        for level in LEVELS:
+            with self.subTest(level=level):
+                yield "hardened/shim/libhardened_%s.so" % level
+
+    def test_needs_libc_only(self):
+        for file in self.each():
+            needed = re.findall(r"\(NEEDED\).*\[(.*)\]", run("readelf", "-dW", file))
+            self.assertEqual(needed, ["libc.so.6"])
+
+    def test_exports_the_golden_list_and_nothing_else(self):
+        golden = pathlib.Path(EXPORTED).read_text(encoding="utf-8").split("\n")
+        for file in self.each():
+            text = run("nm", "-D", "--defined-only", "--demangle", file)
+            found = sorted(line.split(" ", 2)[2] for line in text.splitlines()) + [""]
+            self.assertEqual(found, golden, "%s should be:\n%s" % (EXPORTED, "\n".join(found)))
+
+    def test_nothing_forbidden_is_undefined(self):
+        for file in self.each():
+            text = run("nm", "-D", "--undefined-only", file)
+            undefined = [name_of(line.split()[-1]) for line in text.splitlines()]
+            self.assertIn("mmap", undefined)
+            self.assertEqual([s for s in undefined if FORBIDDEN.match(s)], [])
+
+    def test_the_pattern_refuses_what_it_is_for(self):
+        for symbol in """malloc _Znwm _ZdaPvSt11align_val_t __cxa_guard_acquire strtol strtoull getenv
+                         secure_getenv printf snprintf vfprintf __snprintf_chk atoi""".split():
+            self.assertTrue(FORBIDDEN.match(symbol), symbol)
+        for symbol in "mmap abort memset fwrite open strlen".split():
+            self.assertFalse(FORBIDDEN.match(symbol), symbol)
+
+    def segments(self, file):
+        """Name -> (memory size, flags) of each program header."""
+        found = {}
+        for line in run("readelf", "-lW", file).splitlines():
+            match = re.match(r"\s+([A-Z_]+)\s+0x\S+ 0x\S+ 0x\S+ 0x\S+ (0x\S+) (.{3}) ", line)
+            if match:
+                found.setdefault(match[1], (int(match[2], 16), match[3].replace(" ", "")))
+        return found
+
+    def test_thread_local_memory_is_small(self):
+        for file in self.each():
+            self.assertLessEqual(self.segments(file)["TLS"][0], MAX_TLS_BYTES)
+
+    def test_thread_local_memory_is_initial_exec(self):
+        for file in self.each():
+            self.assertIn("STATIC_TLS", run("readelf", "-dW", file))
+
+    def test_relocations_are_read_only_before_main(self):
+        for file in self.each():
+            self.assertIn("GNU_RELRO", self.segments(file))
+            self.assertRegex(run("readelf", "-dW", file), r"FLAGS_1\).*\bNOW\b")
+            self.assertNotIn("TEXTREL", run("readelf", "-dW", file))
+
+    def test_no_page_is_writable_and_executable(self):
+        for file in self.each():
+            self.assertEqual(self.segments(file)["GNU_STACK"][1], "RW")
+            for line in run("readelf", "-lW", file).splitlines():
+                self.assertNotRegex(line, r"^\s+LOAD .* (RWE|WE)")
+
+    def test_nothing_but_the_fork_handlers_runs_before_main(self):
+        for file in self.each():
+            size = re.search(r"\(INIT_ARRAYSZ\)\s+(\d+)", run("readelf", "-dW", file))
+            self.assertLessEqual(int(size[1]), MAX_INIT_BYTES)
+
+    def test_cannot_be_unmapped(self):
+        for file in self.each():
+            self.assertIn("NODELETE", run("readelf", "-dW", file))
+
+
+if __name__ == "__main__":
+    os.chdir(pathlib.Path(os.environ.get("TEST_SRCDIR", "."), os.environ.get("TEST_WORKSPACE", "")))
+    unittest.main()

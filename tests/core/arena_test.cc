@@ -1,0 +1,547 @@
+#include "hardened/core/arena.h"
+
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "tests/support/fake_page_source.h"
+#include "tests/support/seeded_stream.h"
+
+namespace hardened::core {
+namespace {
+
+constexpr size_t kHeapBytes = 64 << 20;
+
+uint64_t* WordsOf(const Arena& arena, uint32_t slice) {
+  return reinterpret_cast<uint64_t*>(arena.AddressOf(slice));
+}
+
+bool ReadsAsZero(const Arena& arena, uint32_t first, uint32_t slices) {
+  const uint64_t* words = WordsOf(arena, first);
+  uint64_t any = 0;
+  for (size_t i = 0; i < slices * (kSliceSize / sizeof(uint64_t)); ++i) any |= words[i];
+  return any == 0;
+}
+
+struct TestArena {
+  FakePageSource pages;
+  SeededStream random;
+  Arena arena;
+
+  explicit TestArena(size_t heap_bytes = kHeapBytes, uint64_t seed = 1) : random(seed) {
+    if (!arena.Create(pages, heap_bytes, random)) ADD_FAILURE() << "no arena";
+  }
+  uint32_t Allocate(uint32_t slices, uint32_t alignment = 1) {
+    bool zero;
+    return arena.AllocateSpan(slices, alignment, &zero);
+  }
+  uint64_t Segments() { return arena.Counters().committed_bytes / kSegmentSize; }
+};
+
+// ---- a model of used spans, checked after each step
+
+class ArenaModelTest : public testing::TestWithParam<uint64_t> {
+ protected:
+  void SetUp() override { arena_.set_purge_policy({.dirty_limit_bytes = 8 << 20}); }
+
+  void Allocate() {
+    const uint32_t slices = random_.Between(1, 1u << random_.Below(6));
+    const uint32_t alignment = random_.Below(4) == 0 ? 1u << random_.Below(7) : 1;
+    bool zero = false;
+    const uint32_t first = arena_.AllocateSpan(slices, alignment, &zero);
+    if (first == kNoSpan) return;
+    ASSERT_EQ(arena_.AddressOf(first) % (alignment * kSliceSize), 0u);
+    AddRange(first, slices);
+    if (zero) {
+      ASSERT_TRUE(ReadsAsZero(arena_, first, slices)) << "said to be zero";
+    }
+    used_[first] = {slices, !zero};
+  }
+  // Fails when a slice of the range is in use.
+  void AddRange(uint32_t first, uint32_t slices) {
+    ASSERT_GE(first, 1u) << "the first slice of an arena is never handed out";
+    ASSERT_LE(arena_.AddressOf(first + slices), arena_.base() + kHeapBytes);
+    auto behind = used_.lower_bound(first);
+    if (behind != used_.end()) {
+      ASSERT_GE(behind->first, first + slices) << "overlap";
+    }
+    if (behind == used_.begin()) return;
+    --behind;
+    ASSERT_LE(behind->first + behind->second.slices, first) << "overlap";
+  }
+  void Write(uint32_t first) {
+    const uint32_t slice = first + random_.Below(used_[first].slices);
+    WordsOf(arena_, slice)[random_.Below(kSliceSize / sizeof(uint64_t))] = random_.Next64() | 1;
+    used_[first].dirty = true;
+  }
+  void Free(uint32_t first) {
+    arena_.FreeSpan(first, used_[first].dirty, now_);
+    used_.erase(first);
+  }
+  void Extend(uint32_t first) {
+    Used& span = used_[first];
+    const uint32_t longer = span.slices + random_.Between(1, 8);
+    bool zero = false;
+    if (!arena_.ExtendSpan(first, longer, &zero)) return;
+    const uint32_t shorter = span.slices;
+    used_.erase(first);
+    AddRange(first, longer);
+    if (HasFatalFailure()) return;
+    if (zero) {
+      ASSERT_TRUE(ReadsAsZero(arena_, first + shorter, longer - shorter));
+    }
+    // What it grew into may hold old contents.
+    used_[first] = {longer, true};
+  }
+  void Trim(uint32_t first) {
+    Used& span = used_[first];
+    if (span.slices < 2) return;
+    span.slices = random_.Between(1, span.slices - 1);
+    arena_.TrimSpan(first, span.slices, span.dirty, now_);
+  }
+  uint32_t SomeUsed() {
+    auto some = used_.lower_bound(random_.Below(kHeapBytes >> kSliceShift));
+    return some == used_.end() ? used_.begin()->first : some->first;
+  }
+  void Step() {
+    now_ += random_.Below(40);
+    const uint32_t choice = random_.Below(16);
+    if (used_.empty() || choice < 6) return Allocate();
+    if (choice < 8) return Write(SomeUsed());
+    if (choice < 12) return Free(SomeUsed());
+    if (choice < 13) return Extend(SomeUsed());
+    if (choice < 14) return Trim(SomeUsed());
+    arena_.Purge(now_, choice == 15 && random_.Below(8) == 0);
+  }
+
+  struct Used {
+    uint32_t slices;
+    bool dirty;
+  };
+  TestArena test_{kHeapBytes, GetParam()};
+  Arena& arena_ = test_.arena;
+  SeededStream random_{GetParam() + 1000};
+  std::map<uint32_t, Used> used_;
+  uint64_t now_ = 1000;
+};
+
+TEST_P(ArenaModelTest, SpansAreDisjointAlignedZeroAsStatedAndTheirPartitionHolds) {
+  for (int step = 0; step < 2000; ++step) {
+    ASSERT_NO_FATAL_FAILURE(Step()) << "step " << step;
+    arena_.ValidateForTest();
+    size_t slices = 0;
+    for (const auto& [first, span] : used_) slices += span.slices;
+    ASSERT_EQ(arena_.Counters().used_bytes, slices * kSliceSize);
+  }
+}
+
+TEST_P(ArenaModelTest, FreedSpansMergeIntoOneAgain) {
+  for (int step = 0; step < 500; ++step) ASSERT_NO_FATAL_FAILURE(Step());
+  while (!used_.empty()) Free(SomeUsed());
+  arena_.ValidateForTest();
+  const uint64_t segments = test_.Segments();
+  const uint32_t all = static_cast<uint32_t>(segments * kSlicesPerSegment) - 1;
+  // Good fit refuses at most the last sixteenth.
+  EXPECT_EQ(test_.Allocate(all - all / 16 - 1), 1u);
+  EXPECT_EQ(test_.Segments(), segments) << "grew, though everything was free";
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, ArenaModelTest, testing::Range<uint64_t>(1, 7));
+
+// ---- growth
+
+TEST(ArenaTest, GrowsGeometricallyUpToSixteenSegmentsAtATime) {
+  TestArena test(size_t{512} << 20);
+  std::vector<uint64_t> steps;
+  uint64_t before = 0;
+  while (test.Allocate(1) != kNoSpan) {
+    const uint64_t segments = test.Segments();
+    if (segments != before) steps.push_back(segments - before);
+    before = segments;
+  }
+  // The first step makes up for the slice that is never used, the last takes what is left.
+  EXPECT_EQ(steps, (std::vector<uint64_t>{2, 2, 4, 8, 16, 16, 16, 16, 16, 16, 16}));
+  EXPECT_EQ(test.Segments(), 128u);
+  EXPECT_EQ(test.arena.Counters().used_bytes, (size_t{512} << 20) - kSliceSize);
+}
+
+TEST(ArenaTest, NothingIsCommittedBeforeTheFirstSpan) {
+  TestArena test;
+  EXPECT_EQ(test.arena.Counters().committed_bytes, 0u);
+  EXPECT_EQ(test.pages.commits(), 0u);
+}
+
+TEST(ArenaTest, ALongSpanGrowsTheArenaByWhatItNeeds) {
+  TestArena test(size_t{512} << 20);
+  EXPECT_NE(test.Allocate(1000), kNoSpan);
+  // 16 would do; good fit does not see a span shorter than the next list and grows once more.
+  EXPECT_GE(test.Segments(), 16u);
+  EXPECT_LE(test.Segments(), 34u);
+}
+
+struct SpanRequest {
+  uint32_t slices;
+  uint32_t alignment;
+};
+
+TEST(ArenaTest, ASpanThatCannotBeIsRefusedAndChangesNothing) {
+  constexpr SpanRequest kRows[] = {
+      {1024, 1},     {100'000, 1},  {UINT32_MAX, 1},      {UINT32_MAX / 2, 1},
+      {1, 1u << 31}, {1, 1u << 20}, {1u << 30, 1u << 30}, {UINT32_MAX / 2, 1u << 30},
+  };
+  TestArena test;
+  for (const SpanRequest& row : kRows) {
+    EXPECT_EQ(test.Allocate(row.slices, row.alignment), kNoSpan) << row.slices;
+    test.arena.ValidateForTest();
+    EXPECT_FALSE(test.arena.lock().IsHeld());
+  }
+  EXPECT_NE(test.Allocate(1), kNoSpan);
+}
+
+TEST(ArenaTest, SpansAreAlignedByAddressWhateverTheAlignment) {
+  TestArena test;
+  for (uint32_t alignment = 1; alignment <= 128; alignment *= 2) {
+    for (const uint32_t slices : {1u, 3u, 17u}) {
+      const uint32_t first = test.Allocate(slices, alignment);
+      ASSERT_NE(first, kNoSpan);
+      EXPECT_EQ(test.arena.AddressOf(first) % (alignment * kSliceSize), 0u);
+    }
+  }
+  test.arena.ValidateForTest();
+}
+
+TEST(ArenaTest, DescriptorsOfTheWholeReservationReadAsUnused) {
+  TestArena test;
+  for (uintptr_t at = test.arena.base(); test.arena.Contains(at); at += kSliceSize) {
+    const SliceDescriptor& slice = test.arena.SliceAt(at);
+    ASSERT_EQ(slice.owner.load(), nullptr);
+    ASSERT_EQ(slice.slot_count, 0);
+    ASSERT_EQ(slice.use, SliceUse::kNone);
+  }
+  EXPECT_FALSE(test.arena.Contains(test.arena.base() - 1));
+  EXPECT_FALSE(test.arena.Contains(test.arena.base() + kHeapBytes));
+}
+
+TEST(ArenaTest, FindUsedSpanFindsEverySliceOfEveryUsedSpan) {
+  TestArena test;
+  std::vector<uint32_t> owner(kHeapBytes >> kSliceShift, kNoSpan);
+  std::vector<uint32_t> firsts;
+  for (const uint32_t slices : {1u, 2u, 5u, 30u, 1u, 70u, 3u}) {
+    const uint32_t first = test.Allocate(slices);
+    for (uint32_t i = 0; i < slices; ++i) owner[first + i] = first;
+    firsts.push_back(first);
+  }
+  for (const size_t freed : {1u, 4u}) {
+    for (uint32_t& slice : owner) slice = slice == firsts[freed] ? kNoSpan : slice;
+    test.arena.FreeSpan(firsts[freed], true, 0);
+  }
+  for (uint32_t slice = 1; slice < owner.size(); ++slice) {
+    EXPECT_EQ(test.arena.FindUsedSpan(slice), owner[slice]) << slice;
+  }
+  EXPECT_EQ(test.arena.FindUsedSpan(UINT32_MAX), kNoSpan);
+}
+
+// ---- zero tracking
+
+TEST(ArenaTest, FreshAndCleanAndPurgedMemoryIsKnownToBeZero) {
+  TestArena test;
+  bool zero = false;
+  uint32_t first = test.arena.AllocateSpan(8, 1, &zero);
+  EXPECT_TRUE(zero) << "fresh";
+  test.arena.FreeSpan(first, /*dirty=*/false, 0);
+  first = test.arena.AllocateSpan(8, 1, &zero);
+  EXPECT_TRUE(zero) << "freed untouched";
+  WordsOf(test.arena, first + 7)[8191] = 1;
+  test.arena.FreeSpan(first, /*dirty=*/true, 0);
+  EXPECT_EQ(test.arena.Purge(0, /*force=*/true), 8 * kSliceSize);
+  EXPECT_EQ(test.arena.AllocateSpan(8, 1, &zero), first);
+  EXPECT_TRUE(zero) << "purged";
+  EXPECT_TRUE(ReadsAsZero(test.arena, first, 8));
+}
+
+TEST(ArenaTest, ASpanWithOneDirtySliceIsNotSaidToBeZero) {
+  for (uint32_t dirty = 0; dirty < 4; ++dirty) {
+    TestArena test;
+    uint32_t firsts[4];
+    for (uint32_t& first : firsts) first = test.Allocate(1);
+    const uint32_t stop = test.Allocate(1);
+    for (uint32_t i = 0; i < 4; ++i) test.arena.FreeSpan(firsts[i], i == dirty, 0);
+    bool zero = true;
+    bool seen_dirty = false;
+    // Single slices come back in some order: exactly one is dirty.
+    for (uint32_t i = 0; i < 4; ++i) {
+      const uint32_t first = test.arena.AllocateSpan(1, 1, &zero);
+      seen_dirty |= first == firsts[dirty];
+      EXPECT_EQ(zero, first != firsts[dirty]);
+    }
+    EXPECT_TRUE(seen_dirty) << "the spans before " << stop << " were not used again";
+  }
+}
+
+// ---- purge
+
+// Frees `count` dirty spans of one slice, no two of them neighbours.
+void FreeScattered(TestArena& test, int count) {
+  std::vector<uint32_t> firsts;
+  for (int i = 0; i < 2 * count; ++i) firsts.push_back(test.Allocate(1));
+  for (int i = 0; i < 2 * count; i += 2) test.arena.FreeSpan(firsts[i], true, 1000);
+}
+
+TEST(ArenaTest, DirtyMemoryStaysUntilItsDelayIsOver) {
+  TestArena test;
+  test.arena.set_purge_policy({.dirty_limit_bytes = 64 << 20, .delay_ms = 250});
+  FreeScattered(test, 20);
+  EXPECT_EQ(test.arena.Purge(1249, false), 0u);
+  EXPECT_EQ(test.pages.drops(), 0u);
+  EXPECT_EQ(test.arena.Purge(1250, false), 20 * kSliceSize);
+  EXPECT_EQ(test.arena.Counters().dirty_bytes, 0u);
+}
+
+TEST(ArenaTest, APassOfThePurgeIsBounded) {
+  TestArena test;
+  test.arena.set_purge_policy({.dirty_limit_bytes = 64 << 20, .delay_ms = 10, .calls_per_pass = 3});
+  FreeScattered(test, 20);
+  for (uint64_t pass = 1; pass <= 7; ++pass) {
+    const uint64_t before = test.pages.drops();
+    test.arena.Purge(1000 + 10 * pass, false);
+    EXPECT_EQ(test.pages.drops() - before, pass < 7 ? 3u : 2u);
+    test.arena.ValidateForTest();
+  }
+  EXPECT_EQ(test.arena.Counters().dirty_bytes, 0u);
+}
+
+TEST(ArenaTest, MoreDirtyMemoryThanTheLimitIsPurgedAtOnceToHalfOfIt) {
+  TestArena test;
+  test.arena.set_purge_policy({.dirty_limit_bytes = 16 * kSliceSize});
+  const uint32_t last = test.Allocate(1);
+  FreeScattered(test, 16);
+  EXPECT_EQ(test.pages.drops(), 0u);
+  EXPECT_EQ(test.arena.Counters().dirty_bytes, 16 * kSliceSize);
+  test.arena.FreeSpan(last, true, 1000);
+  EXPECT_EQ(test.arena.Counters().dirty_bytes, 8 * kSliceSize);
+}
+
+TEST(ArenaTest, NeighbouringDirtySpansArePurgedWithOneCall) {
+  TestArena test;
+  test.arena.set_purge_policy({.dirty_limit_bytes = 64 << 20});
+  uint32_t firsts[100];
+  for (uint32_t& first : firsts) first = test.Allocate(1);
+  for (const uint32_t first : firsts) test.arena.FreeSpan(first, true, 0);
+  EXPECT_EQ(test.arena.Purge(0, true), 100 * kSliceSize);
+  EXPECT_EQ(test.pages.drops(), 1u);
+}
+
+TEST(ArenaTest, MemoryThatCannotBeDroppedStaysDirty) {
+  TestArena test;
+  FreeScattered(test, 5);
+  test.pages.FailAlways(true);
+  EXPECT_EQ(test.arena.Purge(0, true), 0u);
+  EXPECT_EQ(test.arena.Counters().dirty_bytes, 5 * kSliceSize);
+  test.pages.FailAlways(false);
+  EXPECT_EQ(test.arena.Purge(0, true), 5 * kSliceSize);
+}
+
+// ---- changing the length of a span
+
+TEST(ArenaTest, ExtendSpanTakesWhatIsFreeBehindAndNoMore) {
+  TestArena test;
+  bool zero = false;
+  const uint32_t first = test.Allocate(4);
+  const uint32_t gap = test.Allocate(6);
+  const uint32_t behind = test.Allocate(1);
+  ASSERT_EQ(gap, first + 4);
+  ASSERT_EQ(behind, gap + 6);
+  EXPECT_FALSE(test.arena.ExtendSpan(first, 5, &zero)) << "into a used span";
+  test.arena.FreeSpan(gap, true, 0);
+  EXPECT_FALSE(test.arena.ExtendSpan(first, 11, &zero)) << "beyond the gap";
+  EXPECT_TRUE(test.arena.ExtendSpan(first, 7, &zero));
+  EXPECT_FALSE(zero);
+  test.arena.ValidateForTest();
+  EXPECT_TRUE(test.arena.ExtendSpan(first, 10, &zero)) << "the whole gap";
+  test.arena.ValidateForTest();
+  EXPECT_EQ(test.arena.Counters().used_bytes, 11 * kSliceSize);
+  EXPECT_EQ(test.arena.Counters().dirty_bytes, 0u);
+}
+
+TEST(ArenaTest, TrimSpanGivesTheEndBack) {
+  TestArena test;
+  const uint32_t first = test.Allocate(10);
+  const uint32_t behind = test.Allocate(1);
+  test.arena.TrimSpan(first, 3, /*dirty=*/true, 0);
+  test.arena.ValidateForTest();
+  EXPECT_EQ(test.arena.Counters().used_bytes, 4 * kSliceSize);
+  EXPECT_EQ(test.arena.Counters().dirty_bytes, 7 * kSliceSize);
+  EXPECT_EQ(test.arena.FindUsedSpan(first + 3), kNoSpan);
+  EXPECT_EQ(test.arena.FindUsedSpan(first + 2), first);
+  EXPECT_EQ(test.arena.FindUsedSpan(behind), behind);
+}
+
+TEST(ArenaDeathTest, GivingASpanBackTwiceFailsACheck) {
+  TestArena test;
+  const uint32_t first = test.Allocate(2);
+  test.arena.FreeSpan(first, true, 0);
+  EXPECT_DEATH(test.arena.FreeSpan(first, true, 0),
+               "internal error: hardened/core/arena.cc:[0-9]+: span.state == SpanState::kUsed");
+}
+
+// ---- metadata
+
+TEST(ArenaTest, MetadataBlocksAreDistinctZeroedAlignedAndRecycledBySize) {
+  TestArena test;
+  SeededStream random(7);
+  std::map<uintptr_t, size_t> live;
+  for (int step = 0; step < 5000; ++step) {
+    if (!live.empty() && random.Below(2) == 0) {
+      auto some = live.lower_bound(live.begin()->first + random.Below(1 << 20));
+      if (some == live.end()) some = live.begin();
+      test.arena.FreeMetadata(reinterpret_cast<void*>(some->first), some->second);
+      live.erase(some);
+      continue;
+    }
+    const size_t bytes = random.Between(1, 9000);
+    char* block = static_cast<char*>(test.arena.AllocateMetadata(bytes));
+    ASSERT_NE(block, nullptr);
+    const uintptr_t start = reinterpret_cast<uintptr_t>(block);
+    ASSERT_EQ(start % 64, 0u);
+    ASSERT_FALSE(test.arena.Contains(start)) << "metadata beside user memory";
+    for (size_t i = 0; i < bytes; ++i) ASSERT_EQ(block[i], 0) << "byte " << i << " of " << bytes;
+    std::memset(block, 0xa5, bytes);
+    const auto behind = live.lower_bound(start);
+    if (behind != live.end()) {
+      ASSERT_LE(start + bytes, behind->first) << "overlap";
+    }
+    if (behind != live.begin()) {
+      ASSERT_LE(std::prev(behind)->first + std::prev(behind)->second, start) << "overlap";
+    }
+    live[start] = bytes;
+  }
+}
+
+TEST(ArenaTest, AFreedMetadataBlockIsTheNextOfItsSize) {
+  TestArena test;
+  void* block = test.arena.AllocateMetadata(700);
+  test.arena.FreeMetadata(block, 700);
+  EXPECT_NE(test.arena.AllocateMetadata(600), block) << "another size";
+  EXPECT_EQ(test.arena.AllocateMetadata(704), block) << "the same after rounding";
+}
+
+TEST(ArenaTest, MetadataIsExhaustedWithNullAndNothingElse) {
+  TestArena test(kSegmentSize);
+  int blocks = 0;
+  while (test.arena.AllocateMetadata(100 << 10) != nullptr) ASSERT_LT(++blocks, 1000);
+  EXPECT_GT(blocks, 40);
+  EXPECT_EQ(test.arena.AllocateMetadata(100 << 10), nullptr);
+  EXPECT_NE(test.Allocate(1), kNoSpan);
+}
+
+// ---- fault injection
+
+// Everything an arena does with its page source; each answer may be "no", none may be wrong.
+void UseArena(FakePageSource& pages, Arena& arena) {
+  SeededStream random(1);
+  if (!arena.Create(pages, kHeapBytes, random)) {
+    EXPECT_EQ(pages.reserved_bytes(), 0u) << "a reservation was left behind";
+    EXPECT_FALSE(arena.lock().IsHeld());
+    ASSERT_TRUE(arena.Create(pages, kHeapBytes, random)) << "did not recover";
+  }
+  std::vector<uint32_t> spans;
+  const auto check = [&arena] {
+    ASSERT_FALSE(arena.lock().IsHeld());
+    arena.ValidateForTest();
+  };
+  for (const uint32_t slices : {1u, 3u, 200u, 7u, 300u}) {
+    bool zero = false;
+    uint32_t first = arena.AllocateSpan(slices, 1, &zero);
+    check();
+    if (first == kNoSpan) first = arena.AllocateSpan(slices, 1, &zero);
+    ASSERT_NE(first, kNoSpan) << "did not recover";
+    if (zero) {
+      ASSERT_TRUE(ReadsAsZero(arena, first, slices));
+    }
+    WordsOf(arena, first)[0] = 1;
+    spans.push_back(first);
+  }
+  for (int i = 0; i < 40; ++i) {
+    void* block = arena.AllocateMetadata(64 << 10);
+    check();
+    if (block == nullptr) block = arena.AllocateMetadata(64 << 10);
+    ASSERT_NE(block, nullptr) << "did not recover";
+    std::memset(block, 1, 64 << 10);
+  }
+  for (const uint32_t first : spans) {
+    arena.FreeSpan(first, true, 0);
+    check();
+  }
+  arena.Purge(0, true);
+  check();
+  bool zero = false;
+  const uint32_t all = arena.AllocateSpan(500, 1, &zero);
+  check();
+  ASSERT_NE(all, kNoSpan);
+  if (zero) {
+    ASSERT_TRUE(ReadsAsZero(arena, all, 500));
+  }
+}
+
+TEST(ArenaTest, AnyOneFailingCallIsSurvived) {
+  uint64_t calls = 0;
+  {
+    FakePageSource pages;
+    const auto arena = std::make_unique<Arena>();
+    UseArena(pages, *arena);
+    calls = pages.calls();
+  }
+  ASSERT_GT(calls, 15u);
+  for (uint64_t k = 0; k < calls; ++k) {
+    SCOPED_TRACE(k);
+    FakePageSource pages;
+    pages.FailAfter(k);
+    const auto arena = std::make_unique<Arena>();
+    ASSERT_NO_FATAL_FAILURE(UseArena(pages, *arena));
+  }
+}
+
+// As above, but from the k-th call on nothing works any more.
+TEST(ArenaTest, ASourceThatFailsForGoodEndsInNoMemoryOnly) {
+  for (int allowed = 0; allowed < 60; ++allowed) {
+    FakePageSource pages;
+    SeededStream random(1);
+    const auto arena = std::make_unique<Arena>();
+    if (!arena->Create(pages, kHeapBytes, random)) {
+      FAIL() << "no arena";
+    }
+    std::vector<uint32_t> spans;
+    bool zero;
+    for (int i = 0; i < allowed; ++i) spans.push_back(arena->AllocateSpan(5, 1, &zero));
+    pages.FailAlways(true);
+    uint32_t first;
+    while ((first = arena->AllocateSpan(5, 1, &zero)) != kNoSpan) spans.push_back(first);
+    while (arena->AllocateMetadata(4096) != nullptr) {
+    }
+    EXPECT_FALSE(arena->lock().IsHeld());
+    arena->ValidateForTest();
+    for (const uint32_t span : spans) arena->FreeSpan(span, true, 0);
+    arena->Purge(1'000'000, true);
+    arena->ValidateForTest();
+    pages.FailAlways(false);
+    EXPECT_NE(arena->AllocateSpan(5, 1, &zero), kNoSpan);
+  }
+}
+
+TEST(ArenaTest, MetadataThatCannotBeCommittedLeavesNoReservationBehind) {
+  for (uint64_t k = 0; k < 3; ++k) {
+    FakePageSource pages;
+    SeededStream random(1);
+    Arena arena;
+    pages.FailAfter(k);
+    EXPECT_FALSE(arena.Create(pages, kHeapBytes, random));
+    EXPECT_EQ(pages.reserved_bytes(), 0u);
+  }
+}
+
+}  // namespace
+}  // namespace hardened::core
