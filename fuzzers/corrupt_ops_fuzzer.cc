@@ -154,13 +154,13 @@ void* ForeignPointer(uint16_t choice, void* on_stack) {
       reinterpret_cast<uintptr_t>(&ForeignPointer),
       reinterpret_cast<uintptr_t>(constants.cage_slices),
       reinterpret_cast<uintptr_t>(core::current_heap),
-      constants.cage_base - 1,
+      constants.cage_base - 16,
       cage_end,
       1,
       4096,
       uintptr_t{1} << 47,
       uintptr_t{1} << 63,
-      UINTPTR_MAX,
+      16,
       UINTPTR_MAX - 15,
   };
   return reinterpret_cast<void*>(all[choice % all.size()] + choice / all.size() % 16);

@@ -4,8 +4,7 @@
 // entry and value are parsed as numbers and booleans, too.
 //
 // In the first line, a digit is the argument count (H: far too many) and each following byte one
-// word: 0 a null, - below the block, = the block itself, + too far above it, else a plausible
-// string.
+// word: 0 a null, - below the block, + too far above it, else a plausible string.
 
 #include <strings.h>
 
@@ -140,9 +139,9 @@ void CheckStackBlock(const std::string& line) {
   const size_t arguments = static_cast<uint8_t>(line[0] - '0') % 32;
   std::vector<Word> kinds;
   for (const char c : line.substr(1)) {
-    kinds.push_back(c == '0' ? Word::kNull
-                    : c == '-' || c == '=' || c == '+' ? Word::kImplausible
-                                                       : Word::kString);
+    kinds.push_back(c == '0'               ? Word::kNull
+                    : c == '-' || c == '+' ? Word::kImplausible
+                                           : Word::kString);
   }
   const BlockShape shape = too_many ? BlockShape{1, 0} : ShapeOf(arguments, kinds);
 
@@ -155,7 +154,6 @@ void CheckStackBlock(const std::string& line) {
     const char c = i < line.size() ? line[i] : '0';
     words[i] = c == '0'   ? 0
                : c == '-' ? base - 1
-               : c == '=' ? base
                : c == '+' ? base + kTooFar
                           : base + kTooFar - 1 - static_cast<uint8_t>(c);
   }

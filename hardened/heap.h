@@ -123,15 +123,19 @@ class Heap {
         return ReportCanaryOf(pointer, entry_point);
       }
     }
-    if constexpr (kFeatures.wipe_limit > 0) {
-      if (size <= kFeatures.wipe_limit) WipeSlot(pointer, size);
+    const bool wipe = size <= kFeatures.wipe_limit;
+    if (wipe) {
+      // Long wipes are a call, which the walk of the others need not prepare for.
+      if (kFeatures.wipe_limit > kWipeInline && ABSL_PREDICT_FALSE(size > kWipeInline)) {
+        return WipeAndKeep({pointer, &record}, size_class);
+      }
+      WipeInline(pointer, size);
     }
+    record.store(wipe ? core::kFreedZeroRecord : core::kFreedRecord, std::memory_order_relaxed);
     if constexpr (kFeatures.quarantine.bytes > 0) {
-      record.store(core::kQuarantinedRecord, std::memory_order_relaxed);
       Quarantine& quarantine = PlugsOf(*heap).quarantine;
-      if (quarantine.Add(pointer, &record, size_class, kWeights[size_class])) Evict();
+      if (quarantine.Add(pointer, index, kWeights[size_class])) return Evict();
     } else {
-      record.store(core::kFreedRecord, std::memory_order_relaxed);
       core::Magazine& magazine = heap->magazines[size_class];
       if (ABSL_PREDICT_FALSE(magazine.top == magazine.limit)) {
         return FlushAndPush(magazine, {pointer, &record}, size_class);
@@ -204,9 +208,7 @@ class Heap {
   static constexpr auto kWeights = [] {
     std::array<uint32_t, core::kSizeClassCount> weights = kSlotSizes;
     for (uint32_t& weight : weights) {
-      if (weight < kFeatures.quarantine.least_weight) {
-        weight = static_cast<uint32_t>(kFeatures.quarantine.least_weight);
-      }
+      weight = static_cast<uint32_t>(kFeatures.quarantine.WeightOf(weight));
     }
     return weights;
   }();
@@ -367,6 +369,14 @@ class Heap {
     static_cast<core::ThreadHeap*>(core::current_heap)->Flush(size_class);
     errno = saved_errno;
     *++magazine.top = entry;
+  }
+
+  ABSL_ATTRIBUTE_NOINLINE static void WipeAndKeep(core::MagazineEntry entry,
+                                                  core::SizeClass size_class) {
+    const int saved_errno = errno;
+    Wipe(entry.slot, size_class);
+    KeepOrPush(*static_cast<core::ThreadHeap*>(core::current_heap), entry, size_class);
+    errno = saved_errno;
   }
 
   ABSL_ATTRIBUTE_NOINLINE static void Evict() {

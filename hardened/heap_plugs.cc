@@ -26,8 +26,7 @@ void CountHeld(const core::ThreadHeap& heap, uint64_t* slots, uint64_t* bytes) {
   const Quarantine& quarantine =
       reinterpret_cast<const HeapPlugs*>(heap.plug)->quarantine;
   if (!quarantine.initialised()) return;
-  *slots = quarantine.slots();
-  *bytes = quarantine.bytes();
+  quarantine.CountHeld(slots, bytes);
 }
 
 }  // namespace
@@ -37,10 +36,13 @@ constinit prim::Sealed<Features> active_features;
 void KeepInQuarantine(core::ThreadHeap& heap, core::MagazineEntry entry,
                       core::SizeClass size_class) {
   Quarantine& quarantine = PlugsOf(heap).quarantine;
+  const Features& features = *active_features;
   const size_t size = core::SlotSize(size_class);
-  const size_t least = active_features->quarantine.least_weight;
-  entry.record->store(core::kQuarantinedRecord, std::memory_order_relaxed);
-  if (quarantine.Add(entry.slot, entry.record, size_class, size > least ? size : least)) {
+  entry.record->store(size <= features.wipe_limit ? core::kFreedZeroRecord : core::kFreedRecord,
+                      std::memory_order_relaxed);
+  const uintptr_t address = reinterpret_cast<uintptr_t>(entry.slot);
+  const uint32_t index = core::heap_state.FindSlice(address)->IndexOf(address);
+  if (quarantine.Add(entry.slot, index, features.quarantine.WeightOf(size))) {
     quarantine.Evict(heap);
   }
 }

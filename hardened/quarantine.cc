@@ -6,82 +6,98 @@
 namespace hardened {
 
 bool Quarantine::Initialise(const QuarantineLimits& limits, size_t wipe_limit) {
-  // One entry more than can be held: a full ring must not look empty.
-  const size_t entries = limits.capacity() + 1;
-  void* block = core::heap_state.AllocateMetadata(entries * sizeof(Entry));
+  // One place more than can be held: a full ring must not look empty.
+  const size_t places = limits.capacity() + 1;
+  void* block = core::heap_state.AllocateMetadata((places + kPool) * sizeof(Held));
   if (block == nullptr) return false;
-  begin_ = next_ = oldest_ = static_cast<Entry*>(block);
-  end_ = begin_ + entries;
+  begin_ = next_ = oldest_ = static_cast<Held*>(block);
+  end_ = begin_ + places;
+  pool_ = end_;
   budget_ = static_cast<int64_t>(limits.bytes);
-  least_weight_ = static_cast<uint32_t>(limits.least_weight);
+  limits_ = &limits;
   wipe_limit_ = static_cast<uint32_t>(wipe_limit);
+  until_check_ = limits.check_interval;
   return true;
 }
 
-void Quarantine::Release(const core::MagazineEntry& slot, size_t size) const {
-  const bool wiped = size <= wipe_limit_;
+void Quarantine::CheckStillZero(const void* slot, size_t size) const {
   // Detects: a write through a stale pointer while the slot was held.
-  // Misses:  one after this look; Features::check_on_allocate looks again.
+  // Misses:  slots that are not looked at, and a write after this look; the latter is found by
+  //          Features::check_on_allocate.
   // Cost:    one pass over the slot, which also brings it into the cache for its next life.
-  if (wiped && !IsZero(slot.slot, size)) ReportWriteAfterFree(slot.slot, size, "quarantine");
-  slot.record->store(wiped ? core::kFreedZeroRecord : core::kFreedRecord,
-                     std::memory_order_relaxed);
+  if (size <= wipe_limit_ && !IsZero(slot, size)) ReportWriteAfterFree(slot, size, "quarantine");
 }
 
-Quarantine::Entry Quarantine::TakeOne(core::ThreadHeap& heap, uint64_t available) {
-  const uint64_t window = available < kWindow ? available : kWindow;
-  const int64_t pick = heap.random().Below(static_cast<uint32_t>(window));
-  Entry* chosen = oldest_ + pick;
-  if (chosen >= end_) chosen -= end_ - begin_;
-  const Entry entry = *chosen;
-  *chosen = *oldest_;
-  oldest_ = oldest_ + 1 == end_ ? begin_ : oldest_ + 1;
-  return entry;
-}
-
-void Quarantine::Leave(core::ThreadHeap& heap, uint64_t batch, bool into_magazines) {
+void Quarantine::Leave(core::ThreadHeap& heap, const Held* leaving, uint32_t count,
+                       bool into_magazines) {
+  const unsigned record_shift = core::heap_constants->options.record_shift;
   core::MagazineEntry to_slabs[kBatch];
-  while (batch > 0) {
-    uint64_t available = count();
-    if (available == 0) return;
-    uint32_t homeless = 0;
-    for (; batch > 0 && available > 0 && homeless < kBatch; --batch, --available) {
-      const Entry entry = TakeOne(heap, available);
-      const core::SizeClass size_class =
-          static_cast<core::SizeClass>(entry.slot_and_class >> kClassShift);
-      const core::MagazineEntry slot = {
-          reinterpret_cast<void*>(entry.slot_and_class & ((uint64_t{1} << kClassShift) - 1)),
-          entry.record};
-      const size_t size = core::SlotSize(size_class);
-      budget_ += static_cast<int64_t>(size > least_weight_ ? size : least_weight_);
-      Release(slot, size);
-      core::Magazine& magazine = heap.magazines[size_class];
-      if (into_magazines && magazine.top != magazine.limit) {
-        *++magazine.top = slot;
-      } else {
-        to_slabs[homeless++] = slot;
-      }
+  uint32_t homeless = 0;
+  for (uint32_t i = 0; i < count; ++i) {
+    const uintptr_t address = AddressOf(leaving[i]);
+    const uint32_t index = static_cast<uint32_t>(leaving[i] >> kIndexShift);
+    const core::SliceDescriptor& slice = *core::heap_state.FindSlice(address);
+    const core::MagazineEntry slot = {reinterpret_cast<void*>(address),
+                                      &slice.RecordAt(index, record_shift)};
+    // Both are written next by the allocation that gets the slot.
+    __builtin_prefetch(slot.slot, 1);
+    __builtin_prefetch(slot.record, 1);
+    if (limits_->check_interval != 0 && --until_check_ == 0) {
+      until_check_ = limits_->check_interval;
+      CheckStillZero(slot.slot, core::SlotSize(slice.size_class));
     }
-    heap.ReturnToSlabs(to_slabs, homeless);
+    core::Magazine& magazine = heap.magazines[slice.size_class];
+    if (into_magazines && magazine.top != magazine.limit) {
+      *++magazine.top = slot;
+    } else {
+      to_slabs[homeless++] = slot;
+    }
   }
+  heap.ReturnToSlabs(to_slabs, homeless);
 }
 
 void Quarantine::Evict(core::ThreadHeap& heap) {
   // A big slot may have to push out many small ones.
   do {
-    Leave(heap, kBatch, /*into_magazines=*/true);
+    Held leaving[kBatch];
+    uint32_t count = 0;
+    int64_t freed = 0;
+    for (uint32_t moved = 0; moved < kBatch && oldest_ != next_; ++moved) {
+      const Held held = TakeOldest();
+      const core::SliceDescriptor& slice = *core::heap_state.FindSlice(AddressOf(held));
+      freed += static_cast<int64_t>(limits_->WeightOf(core::SlotSize(slice.size_class)));
+      Held& place = pool_[heap.random().Next16() % kPool];
+      // Empty places are those of a young pool.
+      leaving[count] = place;
+      count += place != 0;
+      place = held;
+    }
+    budget_ += freed;
+    Leave(heap, leaving, count, /*into_magazines=*/true);
   } while (budget_ < 0);
 }
 
-void Quarantine::Drain(core::ThreadHeap& heap) { Leave(heap, count(), /*into_magazines=*/false); }
-
-uint64_t Quarantine::bytes() const {
-  uint64_t sum = 0;
-  for (const Entry* entry = oldest_; entry != next_;
-       entry = entry + 1 == end_ ? begin_ : entry + 1) {
-    sum += core::SlotSize(static_cast<core::SizeClass>(entry->slot_and_class >> kClassShift));
+void Quarantine::Drain(core::ThreadHeap& heap) {
+  while (oldest_ != next_) {
+    const Held held = TakeOldest();
+    Leave(heap, &held, 1, /*into_magazines=*/false);
   }
-  return sum;
+  budget_ = static_cast<int64_t>(limits_->bytes);
+  for (uint32_t i = 0; i < kPool; ++i) {
+    if (pool_[i] == 0) continue;
+    Leave(heap, &pool_[i], 1, /*into_magazines=*/false);
+    pool_[i] = 0;
+  }
+}
+
+void Quarantine::CountHeld(uint64_t* slots, uint64_t* bytes) const {
+  const auto add = [&](Held held) {
+    if (held == 0) return;
+    *bytes += core::SlotSize(core::heap_state.FindSlice(AddressOf(held))->size_class);
+    ++*slots;
+  };
+  for (const Held* at = oldest_; at != next_; at = at + 1 == end_ ? begin_ : at + 1) add(*at);
+  for (uint32_t i = 0; i < kPool; ++i) add(pool_[i]);
 }
 
 }  // namespace hardened

@@ -1,12 +1,14 @@
 // Quarantine: freed slots wait before they can be handed out again.
 //
-// A ring of slots for each thread heap, all classes together, bounded in bytes. A free adds its
-// slot; when the ring is over its budget, slots leave it in batches, each drawn at random from the
-// oldest kWindow of the ring, so that neither the moment nor the order of re-use can be told from
-// the frees. What leaves was wiped when it was freed and is checked to be still zero.
+// Two stages for each thread heap, all classes together, bounded in bytes. A free puts its slot at
+// the end of a ring, first in first out. When the ring is over its budget, slots move on in batches:
+// each takes a random place in a pool of kPool slots, and the slot that held the place leaves. So a
+// slot waits for the whole ring, and after that neither the moment nor the order of its return can
+// be told from the frees. What leaves was wiped when it was freed, and one in check_interval slots
+// is checked to be still zero.
 //
-// Small slots count for more than their size (`least_weight`), which bounds the ring; the least
-// distance between a free and the re-use of the slot is then budget / weight - kWindow frees.
+// A slot counts for its weight: at least `least_weight`, which bounds the ring; above that a
+// multiple of its size, so that big slots do not push a program's working set out of the cache.
 //
 // Threads: the owner of the heap.
 
@@ -25,30 +27,36 @@ namespace hardened {
 
 // How much is held, as numbers of the level.
 struct QuarantineLimits {
-  size_t bytes = 0;         // for each thread; 0: none
-  size_t least_weight = 0;  // bytes that the smallest slot counts for; a power of two
+  size_t bytes = 0;             // weight in the ring of one thread; 0: no quarantine
+  size_t least_weight = 0;      // what the smallest slots count for, in bytes
+  uint32_t big_factor = 1;      // slots above least_weight count this many times their size
+  uint32_t check_interval = 1;  // one in this many slots is checked when it leaves; 0: none
 
+  // Slots that the ring must be able to hold.
   constexpr size_t capacity() const { return least_weight == 0 ? 0 : bytes / least_weight + 1; }
+  constexpr size_t WeightOf(size_t slot_size) const {
+    return slot_size <= least_weight ? least_weight : slot_size * big_factor;
+  }
 };
 
 class Quarantine {
  public:
-  // The oldest slots among which the next to leave is drawn.
-  static constexpr uint32_t kWindow = 1024;
+  // Places of the second stage; a power of two.
+  static constexpr uint32_t kPool = 1024;
 
-  // Holds a slot whose record is kQuarantinedRecord. `weight` is the larger of its size and
-  // least_weight.
+  // Holds a freed slot. `weight` is that of its size in the limits.
   // Returns: whether slots must leave now; the caller then calls Evict().
-  ABSL_ATTRIBUTE_ALWAYS_INLINE bool Add(void* slot, core::SlotRecord* record,
-                                        core::SizeClass size_class, size_t weight) {
-    *next_ = {reinterpret_cast<uintptr_t>(slot) | uint64_t{size_class} << kClassShift, record};
-    next_ = next_ + 1 == end_ ? begin_ : next_ + 1;
+  ABSL_ATTRIBUTE_ALWAYS_INLINE bool Add(void* slot, uint32_t index, size_t weight) {
+    *next_ = reinterpret_cast<uintptr_t>(slot) | Held{index} << kIndexShift;
+    ++next_;
+    if (ABSL_PREDICT_FALSE(next_ == end_)) next_ = begin_;
     budget_ -= static_cast<int64_t>(weight);
     return ABSL_PREDICT_FALSE(budget_ < 0);
   }
 
-  // Readies an empty quarantine. Returns: false when there is no memory for the ring.
-  // Slots up to `wipe_limit` bytes are zero when they are added.
+  // Readies an empty quarantine. Slots up to `wipe_limit` bytes are zero when they are added.
+  // `limits` must outlive it.
+  // Returns: false when there is no memory for the ring.
   bool Initialise(const QuarantineLimits& limits, size_t wipe_limit);
   bool initialised() const { return begin_ != nullptr; }
 
@@ -57,34 +65,36 @@ class Quarantine {
   // Lets all slots leave, back into their slabs.
   void Drain(core::ThreadHeap& heap);
 
-  uint64_t slots() const { return count(); }
-  uint64_t bytes() const;
+  // What is held in both stages.
+  void CountHeld(uint64_t* slots, uint64_t* bytes) const;
 
  private:
-  static constexpr unsigned kClassShift = 56;
-  struct Entry {
-    uint64_t slot_and_class;
-    core::SlotRecord* record;
-  };
-  // How many leave at a time.
-  static constexpr uint32_t kBatch = 32;
+  // A slot: its address, and above that its index in its slab.
+  using Held = uint64_t;
+  static constexpr unsigned kIndexShift = 48;
+  static_assert(core::kMaxSlotsPerSlab <= 1u << (64 - kIndexShift));
+  // How many move on at a time.
+  static constexpr uint32_t kBatch = 64;
 
-  uint64_t count() const {
-    const int64_t distance = next_ - oldest_;
-    return static_cast<uint64_t>(distance >= 0 ? distance : distance + (end_ - begin_));
+  static uintptr_t AddressOf(Held held) { return held & ((Held{1} << kIndexShift) - 1); }
+  Held TakeOldest() {
+    const Held held = *oldest_;
+    oldest_ = oldest_ + 1 == end_ ? begin_ : oldest_ + 1;
+    return held;
   }
-  // Makes a slot an ordinary free one, after a look whether it is still zero.
-  void Release(const core::MagazineEntry& slot, size_t size) const;
-  Entry TakeOne(core::ThreadHeap& heap, uint64_t available);
-  void Leave(core::ThreadHeap& heap, uint64_t batch, bool into_magazines);
+  // Files slots that leave: into magazines that have room, else into their slabs.
+  void Leave(core::ThreadHeap& heap, const Held* leaving, uint32_t count, bool into_magazines);
+  void CheckStillZero(const void* slot, size_t size) const;
 
-  Entry* next_;
-  Entry* begin_;
-  Entry* end_;
+  Held* next_;
+  Held* end_;
+  Held* begin_;
   int64_t budget_;
-  Entry* oldest_;
-  uint32_t least_weight_;
+  Held* oldest_;
+  Held* pool_;
+  const QuarantineLimits* limits_;
   uint32_t wipe_limit_;
+  uint32_t until_check_;
 };
 
 }  // namespace hardened

@@ -17,18 +17,22 @@ namespace hardened {
 typedef uint64_t WipeUnit __attribute__((vector_size(16), may_alias));
 
 // Beyond this, the string instructions of libc win over a loop of 16-byte stores.
-inline constexpr size_t kWipeInline = 256;
+inline constexpr size_t kWipeInline = 512;
 
-ABSL_ATTRIBUTE_ALWAYS_INLINE inline void WipeSlot(void* slot, size_t size) {
-  if (size > kWipeInline) {
-    __builtin_memset(slot, 0, size);
-    return;
-  }
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline void WipeInline(void* slot, size_t size) {
   WipeUnit* unit = static_cast<WipeUnit*>(slot);
   WipeUnit* const end = unit + size / sizeof(WipeUnit);
   do {
     *unit++ = WipeUnit{0, 0};
   } while (unit != end);
+}
+
+inline void WipeSlot(void* slot, size_t size) {
+  if (size > kWipeInline) {
+    __builtin_memset(slot, 0, size);
+  } else {
+    WipeInline(slot, size);
+  }
 }
 
 // Detects: any write to the slot between its wipe and this call.

@@ -18,8 +18,11 @@ struct Standard {
       .exact_size = true,
       .canary = true,
       .wipe_limit = 1024,
-      // 5,120 slots of 64 bytes: with the window of 1,024, a slot returns after 4,096 frees.
-      .quarantine = {.bytes = 320 << 10, .least_weight = 64},
+      // 5,120 slots of 64 bytes: with the window of 1,024, such a slot returns after 4,096 frees.
+      .quarantine = {.bytes = 320 << 10,
+                     .least_weight = 64,
+                     .big_factor = 4,
+                     .check_interval = 16},
       .mismatch = MismatchAction::kReport,
   };
 };

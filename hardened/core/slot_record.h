@@ -42,7 +42,6 @@ inline constexpr RecordValue kUnusedZeroRecord = 0 << kSlackShift;   // never ha
 inline constexpr RecordValue kUnusedDirtyRecord = 1 << kSlackShift;  // never handed out
 inline constexpr RecordValue kFreedRecord = 2 << kSlackShift;
 inline constexpr RecordValue kFreedZeroRecord = 3 << kSlackShift;    // freed, all zero
-inline constexpr RecordValue kQuarantinedRecord = 4 << kSlackShift;
 inline constexpr RecordValue kPendingRecord = 7;
 
 constexpr RecordValue LiveRecord(AllocationKind kind, size_t slack) {

@@ -10,7 +10,10 @@ load("@rules_cc//cc:defs.bzl", "cc_binary")
 # do without.
 ALLOCATOR_COPTS = [
     "-D_GLIBCXX_NO_ASSERTIONS",
-    "-fno-builtin",
+    "-fno-builtin-calloc",
+    "-fno-builtin-free",
+    "-fno-builtin-malloc",
+    "-fno-builtin-realloc",
     "-fno-exceptions",
     "-fno-plt",
     "-fno-rtti",
