@@ -23,10 +23,11 @@ void Handle(const CorruptionReport& report, MismatchAction action) {
 
 }  // namespace
 
-void ReportCanary(uintptr_t start, uintptr_t damage, const char* found_by) {
+void ReportCanary(uintptr_t start, uintptr_t damage, size_t requested, const char* found_by) {
   CorruptionReport report = DescribeAddress(start, found_by);
   report.kind = CorruptionKind::kCanaryClobbered;
   report.address = damage;
+  report.requested_size = requested;
   prim::ReportCorruption(report);
 }
 

@@ -14,9 +14,10 @@
 
 namespace hardened {
 
-// The canary behind the allocation at `start` has changed; `damage` is the first changed byte.
+// The canary behind the allocation of `requested` bytes at `start` has changed; `damage` is the
+// first changed byte.
 [[noreturn, gnu::cold, gnu::noinline]] void ReportCanary(uintptr_t start, uintptr_t damage,
-                                                        const char* found_by);
+                                                        size_t requested, const char* found_by);
 
 // Free memory in the slot [slot, slot + size) is not zero any more.
 [[noreturn, gnu::cold, gnu::noinline]] void ReportWriteAfterFree(const void* slot, size_t size,

@@ -170,10 +170,11 @@ class Heap {
     const int saved_errno = errno;
     const LiveAllocation live = Find(pointer, entry_point);
     CheckKind(pointer, live, entry_point);
+    // Claimed while it changes: a free by another thread is a double free, and no neighbour's check
+    // sees half of a canary.
+    Claim(pointer, live, entry_point);
     CheckCanary(pointer, live, entry_point);
-    void* result = ResizeInPlace(pointer, live, bytes, entry_point)
-                       ? pointer
-                       : MoveTo(pointer, live, bytes, entry_point);
+    void* result = ResizeInPlace(pointer, live, bytes) ? pointer : MoveTo(pointer, live, bytes);
     errno = saved_errno;
     return result;
   }
@@ -272,46 +273,49 @@ class Heap {
 
   ABSL_ATTRIBUTE_NOINLINE static void* AllocateSlot(core::SizeClass size_class, size_t bytes,
                                                     core::AllocationKind kind, bool zeroed) {
-    core::Magazine* magazine = &core::current_heap->magazines[size_class];
-    if (magazine->top == magazine->bottom) {
-      const int saved_errno = errno;
-      core::ThreadHeap* heap = StartedHeap();
-      const bool filled = heap != nullptr && heap->Refill(size_class);
-      errno = saved_errno;
-      if (!filled) return nullptr;
-      magazine = &heap->magazines[size_class];
-    }
-    const core::MagazineEntry entry = *magazine->top--;
-    ++magazine->allocations;
-    HandOut(entry, size_class, bytes, kind, zeroed);
-    return entry.slot;
-  }
-
-  ABSL_ATTRIBUTE_NOINLINE static void* AllocateRunFor(size_t bytes, size_t alignment,
-                                                      core::AllocationKind kind, bool zeroed) {
     const int saved_errno = errno;
-    core::ThreadHeap* heap = StartedHeap();
-    bool zero = false;
-    core::Run* run =
-        heap == nullptr ? nullptr : core::AllocateRun(*heap, bytes, alignment, &zero);
     void* result = nullptr;
-    if (run != nullptr) {
-      result = reinterpret_cast<void*>(run->data);
-      if (zeroed && !zero) core::ClearRun(*run, bytes);
-      if constexpr (kFeatures.canary) {
-        run->beside_record.store(NextLife(*heap), std::memory_order_relaxed);
-        WriteRunCanary(*run);
+    if (Started()) {
+      const core::HeapForOperation heap;
+      if (heap.get() != nullptr) {
+        core::Magazine& magazine = heap.get()->magazines[size_class];
+        if (magazine.count() > 0 || heap.get()->Refill(size_class)) {
+          const core::MagazineEntry entry = *magazine.top--;
+          ++magazine.allocations;
+          HandOut(entry, size_class, bytes, kind, zeroed);
+          result = entry.slot;
+        }
       }
-      run->record.store(core::LiveRecord(kind, 0), std::memory_order_relaxed);
     }
     errno = saved_errno;
     return result;
   }
 
-  static core::ThreadHeap* StartedHeap() {
-    if (!core::heap_state.started() && !StartHeap(kFeatures)) return nullptr;
-    return core::CurrentHeapOrNew();
+  ABSL_ATTRIBUTE_NOINLINE static void* AllocateRunFor(size_t bytes, size_t alignment,
+                                                      core::AllocationKind kind, bool zeroed) {
+    const int saved_errno = errno;
+    void* result = nullptr;
+    if (Started()) {
+      const core::HeapForOperation heap;
+      bool zero = false;
+      core::Run* run = heap.get() == nullptr
+                           ? nullptr
+                           : core::AllocateRun(*heap.get(), bytes, alignment, &zero);
+      if (run != nullptr) {
+        result = reinterpret_cast<void*>(run->data);
+        if (zeroed && !zero) core::ClearRun(*run, bytes);
+        if constexpr (kFeatures.canary) {
+          run->beside_record.store(NextLife(*heap.get()), std::memory_order_relaxed);
+          WriteRunCanary(*run);
+        }
+        run->record.store(core::LiveRecord(kind, 0), std::memory_order_relaxed);
+      }
+    }
+    errno = saved_errno;
+    return result;
   }
+
+  static bool Started() { return core::heap_state.started() || StartHeap(kFeatures); }
 
   // ---- canaries
 
@@ -351,7 +355,7 @@ class Heap {
       }
       const uint64_t value = SlotCanary::Value(address, live.life());
       if (SlotCanary::Intact(address, size, slack, value)) return;
-      ReportCanary(address, SlotCanary::FirstDamage(address, size, slack, value),
+      ReportCanary(address, SlotCanary::FirstDamage(address, size, slack, value), size - slack,
                    FactsOf(entry_point).name);
     }
   }
@@ -397,7 +401,9 @@ class Heap {
     if (stated != kSizeNotStated && SizeOf(live) != stated) {
       HandleSizeMismatch(pointer, SizeOf(live), stated, entry_point, kFeatures.mismatch);
     }
-    Release(pointer, live, entry_point);
+    Claim(pointer, live, entry_point);
+    CheckCanary(pointer, live, entry_point);
+    Release(pointer, live);
     errno = saved_errno;
   }
 
@@ -407,46 +413,38 @@ class Heap {
     HandleKindMismatch(pointer, kind, entry_point, kFeatures.mismatch);
   }
 
-  // Ends the life of `live`, which was seen live: claims it first, so that of two frees at once
-  // only one goes on.
-  static void Release(void* pointer, const LiveAllocation& live, EntryPoint entry_point) {
+  // Takes `live` out of everybody else's hands: of two calls at once only one goes on.
+  // Detects: a double free across threads, or of a run, at the call, unless both race as
+  //          slot_record.h says.
+  // Misses:  one after the slot or run was handed out again.
+  // Cost:    one atomic operation, on the slow side only.
+  static void Claim(void* pointer, const LiveAllocation& live, EntryPoint entry_point) {
+    core::RecordValue expected = live.value;
+    if (!live.record->compare_exchange_strong(expected, core::kPendingRecord,
+                                              std::memory_order_relaxed)) {
+      ReportBadPointer(pointer, UseOf(entry_point), FactsOf(entry_point).name);
+    }
+  }
+
+  // Ends the life of a claimed allocation whose canary was checked.
+  static void Release(void* pointer, const LiveAllocation& live) {
     if (live.is_run) {
-      // Detects: a double free of a run, from any two threads.
-      // Misses:  one after the run's address was handed out again.
-      // Cost:    one atomic operation, beside which a run's other costs vanish.
-      Claim(pointer, live, core::kFreedRecord, entry_point);
-      CheckCanary(pointer, live, entry_point);
+      live.record->store(core::kFreedRecord, std::memory_order_relaxed);
       core::FreeRun(live.run());
       return;
     }
     core::ThreadHeap* owner = live.slice->owner.load(std::memory_order_relaxed);
     const core::SizeClass size_class = live.slice->size_class;
-    const core::MagazineEntry entry = {pointer, live.record};
+    Wipe(pointer, size_class);
     if (owner == core::current_heap) {
-      CheckCanary(pointer, live, entry_point);
-      Wipe(pointer, size_class);
-      KeepOrPush(*owner, entry, size_class);
+      KeepOrPush(*owner, {pointer, live.record}, size_class);
       return;
     }
-    // Detects: a double free across threads, at the call, unless both race; then slot_record.h.
-    // Misses:  one after the slot was handed out again.
-    // Cost:    one atomic operation a remote free.
-    Claim(pointer, live, core::kPendingRecord, entry_point);
-    CheckCanary(pointer, live, entry_point);
-    Wipe(pointer, size_class);
     core::ThreadHeap* sender = core::ThreadIsExiting() ? nullptr : core::CurrentHeapOrNew();
     if (sender != nullptr) {
       sender->SendRemote(owner, pointer, size_class);
     } else {
       core::ThreadHeap::SendRemoteAlone(owner, pointer, size_class);
-    }
-  }
-
-  static void Claim(void* pointer, const LiveAllocation& live, core::RecordValue claimed,
-                    EntryPoint entry_point) {
-    core::RecordValue expected = live.value;
-    if (!live.record->compare_exchange_strong(expected, claimed, std::memory_order_relaxed)) {
-      ReportBadPointer(pointer, UseOf(entry_point), FactsOf(entry_point).name);
     }
   }
 
@@ -502,53 +500,64 @@ class Heap {
 
   // ---- realloc
 
-  static bool ResizeInPlace(void* pointer, const LiveAllocation& live, size_t bytes,
-                            EntryPoint entry_point) {
+  // Both on a claimed allocation whose canary was checked.
+  static bool ResizeInPlace(void* pointer, const LiveAllocation& live, size_t bytes) {
+    core::RecordValue resized = live.value;
     if (live.is_run) {
       // A run that shrinks below half of itself moves, so that address space is not wasted.
       if (bytes <= kMaxSlotRequest || bytes < live.run().page_bytes / 2) return false;
       if (!core::ResizeRun(live.run(), bytes)) return false;
       if constexpr (kFeatures.canary) WriteRunCanary(live.run());
-      return true;
+    } else {
+      const size_t size = kSlotSizes[live.slice->size_class];
+      if (bytes > size - Canary::kRoom || bytes < size / 2) return false;
+      const size_t slack = kFeatures.exact_size ? size - bytes : 0;
+      if (slack > core::kMaxSlack) return false;
+      if constexpr (kFeatures.canary) {
+        const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
+        SlotCanary::WriteKeeping(address, size, slack, SlotCanary::Value(address, live.life()));
+      }
+      resized = core::LiveRecord(core::KindOf(live.value), slack);
     }
-    const size_t size = kSlotSizes[live.slice->size_class];
-    if (bytes > size - Canary::kRoom || bytes < size / 2) return false;
-    if constexpr (!kFeatures.exact_size) return true;
-    const size_t slack = size - bytes;
-    if (slack > core::kMaxSlack) return false;
-    // Claimed while the canary moves: a neighbour's check must not see half of it.
-    Claim(pointer, live, core::kPendingRecord, entry_point);
-    if constexpr (kFeatures.canary) {
-      const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
-      SlotCanary::WriteKeeping(address, size, slack, SlotCanary::Value(address, live.life()));
-    }
-    live.record->store(core::LiveRecord(core::KindOf(live.value), slack),
-                       std::memory_order_release);
+    // Pairs with the acquire load of a neighbour's check.
+    live.record->store(resized, std::memory_order_release);
     return true;
   }
 
   ABSL_ATTRIBUTE_NOINLINE static void* MoveTo(void* pointer, const LiveAllocation& live,
-                                              size_t bytes, EntryPoint entry_point) {
+                                              size_t bytes) {
     void* result = Allocate(bytes, core::AllocationKind::kMalloc);
-    if (result == nullptr) return nullptr;
+    if (result == nullptr || !CopyTo(result, pointer, live, bytes)) {
+      live.record->store(live.value, std::memory_order_release);
+      return nullptr;
+    }
+    Release(pointer, live);
+    return result;
+  }
+
+  // Fills the new allocation `to` of `bytes` from the old one.
+  // Returns: false when that failed; `to` is then freed.
+  static bool CopyTo(void* to, void* from, const LiveAllocation& live, size_t bytes) {
     const size_t old_size = SizeOf(live);
     const size_t copied = old_size < bytes ? old_size : bytes;
-    bool moved = false;
     if (live.is_run && bytes > kMaxSlotRequest) {
       const core::SliceDescriptor* slice =
-          core::heap_state.FindSlice(reinterpret_cast<uintptr_t>(result));
-      core::Run& to = *core::Run::OfRecord(slice->records);
-      moved = core::MoveRunContents(live.run(), to, copied);
-      if constexpr (kFeatures.canary) {
-        if (moved) {
-          WriteRunCanary(live.run());
-          WriteRunCanary(to);
-        }
+          core::heap_state.FindSlice(reinterpret_cast<uintptr_t>(to));
+      core::Run& run = *core::Run::OfRecord(slice->records);
+      switch (core::MoveRunContents(live.run(), run, copied)) {
+        case core::MoveResult::kMoved:
+          if constexpr (kFeatures.canary) WriteRunCanary(run);
+          return true;
+        case core::MoveResult::kLost:
+          run.record.store(core::kFreedRecord, std::memory_order_relaxed);
+          core::FreeRun(run);
+          return false;
+        case core::MoveResult::kCopy:
+          break;
       }
     }
-    if (!moved) __builtin_memcpy(result, pointer, copied);
-    Release(pointer, live, entry_point);
-    return result;
+    __builtin_memcpy(to, from, copied);
+    return true;
   }
 };
 

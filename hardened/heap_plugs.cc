@@ -1,5 +1,6 @@
 #include "hardened/heap_plugs.h"
 
+#include "hardened/fork.h"
 #include "hardened/prim/lock.h"
 
 namespace hardened {
@@ -47,7 +48,9 @@ void KeepInQuarantine(core::ThreadHeap& heap, core::MagazineEntry entry,
   }
 }
 
-bool StartHeap(const Features& features) {
+namespace {
+
+bool StartOnce(const Features& features) {
   const prim::LockGuard guard(start_lock);
   if (core::heap_state.started()) return true;
   if (!active_features.sealed()) {
@@ -63,6 +66,15 @@ bool StartHeap(const Features& features) {
   }
   return core::heap_state.Start(options, features.name, features.canary ? &InitialiseSecrets
                                                                         : nullptr);
+}
+
+}  // namespace
+
+bool StartHeap(const Features& features) {
+  if (!StartOnce(features)) return false;
+  // Early, so that they run after the prepare handlers of others, which may still allocate.
+  EnsureForkHandlers();
+  return true;
 }
 
 void RenewAfterFork() {

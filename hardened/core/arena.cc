@@ -8,20 +8,19 @@
 namespace hardened::core {
 namespace {
 
-// Blocks of metadata for each slice of heap: the most that slabs of the smallest class can need,
-// and room for thread heaps and runs.
-constexpr size_t kBlockBytesPerSlice = 20 * 1024;
+// Room for thread heaps and their plugs, besides the blocks that come with each slice.
 constexpr size_t kBlockBytesFixed = 4 << 20;
 constexpr uint32_t kMaxGrowthSegments = 16;
 
 }  // namespace
 
-bool Arena::Create(prim::PageSource& pages, size_t heap_bytes, prim::RandomStream& random) {
+bool Arena::Create(prim::PageSource& pages, size_t heap_bytes, size_t block_bytes_per_slice,
+                   prim::RandomStream& random) {
   const prim::LockGuard guard(lock_);
   pages_ = &pages;
   const size_t page = prim::PageSize();
   const size_t slice_count = heap_bytes >> kSliceShift;
-  if (slice_count >= kNoSpan) return false;
+  if (slice_count >= kRefusedSpan) return false;
 
   // Anywhere between 1 TiB and 64 TiB; where that is taken, the kernel's own random choice.
   const auto random_hint = [&random] {
@@ -34,7 +33,7 @@ bool Arena::Create(prim::PageSource& pages, size_t heap_bytes, prim::RandomStrea
   const size_t span_bytes = RoundUpTo(slice_count * sizeof(Span), page);
   const size_t dirty_bytes = RoundUpTo(slice_count / 8 + 8, page);
   const size_t block_bytes =
-      RoundUpTo(slice_count * kBlockBytesPerSlice + kBlockBytesFixed, page);
+      RoundUpTo(slice_count * block_bytes_per_slice + kBlockBytesFixed, page);
   const size_t metadata_bytes = 2 * page + slice_bytes + span_bytes + dirty_bytes + block_bytes;
   void* metadata = pages.Reserve(metadata_bytes, page, random_hint());
   if (metadata == nullptr) {
@@ -65,8 +64,21 @@ bool Arena::Create(prim::PageSource& pages, size_t heap_bytes, prim::RandomStrea
   slices_ = reinterpret_cast<SliceDescriptor*>(slice_range_.start);
   spans_ = reinterpret_cast<Span*>(span_range_.start);
   dirty_ = reinterpret_cast<uint64_t*>(dirty_range_.start);
+  metadata_ = reinterpret_cast<uintptr_t>(metadata);
+  metadata_bytes_ = metadata_bytes;
   index_.Reset(spans_);
   return true;
+}
+
+void Arena::Destroy() {
+  const prim::LockGuard guard(lock_);
+  HARDENED_CHECK(used_slices_ == 0);
+  pages_->Release(reinterpret_cast<void*>(base_), heap_bytes_);
+  pages_->Release(reinterpret_cast<void*>(metadata_), metadata_bytes_);
+  base_ = metadata_ = 0;
+  heap_bytes_ = metadata_bytes_ = 0;
+  slices_ = nullptr;
+  committed_slices_ = 0;
 }
 
 bool Arena::EnsureCommitted(CommittedRange& range, uintptr_t up_to, size_t chunk) {
@@ -85,11 +97,11 @@ bool Arena::EnsureCommitted(CommittedRange& range, uintptr_t up_to, size_t chunk
   return false;
 }
 
-bool Arena::Grow(uint32_t slices) {
+Arena::Growth Arena::Grow(uint32_t slices) {
   const uint32_t total = static_cast<uint32_t>(heap_bytes_ >> kSliceShift);
   // The first slice of an arena stays without access: nothing underflows out of it.
   const uint32_t start = committed_slices_ == 0 ? 1 : committed_slices_;
-  if (slices > total - start) return false;
+  if (slices > total - start) return Growth::kNoRoom;
   const uint32_t least =
       static_cast<uint32_t>(RoundUpTo(size_t{start} + slices, kSlicesPerSegment));
   for (const uint32_t wanted : {growth_segments_ * kSlicesPerSegment, 0u}) {
@@ -112,9 +124,9 @@ bool Arena::Grow(uint32_t slices) {
     committed_slices_ = end;
     if (growth_segments_ < kMaxGrowthSegments) growth_segments_ *= 2;
     InsertFree(start, end - start);
-    return true;
+    return Growth::kGrown;
   }
-  return false;
+  return Growth::kRefused;
 }
 
 void Arena::InsertFree(uint32_t first, uint32_t length) {
@@ -168,30 +180,29 @@ void Arena::SetDirty(uint32_t first, uint32_t length, bool dirty) {
   dirty_slices_ += static_cast<uint32_t>(change);
 }
 
-uint32_t Arena::AllocateSpan(uint32_t slices, uint32_t alignment, bool* zero) {
+uint32_t Arena::AllocateSpan(uint32_t slices, uint32_t alignment, uint32_t lead, bool* zero) {
   HARDENED_CHECK(slices > 0 && alignment > 0);
   const prim::LockGuard guard(lock_);
   if (alignment > UINT32_MAX / 2 || slices > UINT32_MAX / 2) return kNoSpan;
   const uint32_t wanted = slices + (alignment - 1);
   uint32_t found = index_.Take(wanted);
-  if (found == kNoSpan) {
-    if (!Grow(wanted)) return kNoSpan;
+  // Good fit looks one list up: a fresh span of exactly the wanted length may not be found.
+  for (const uint32_t more : {0u, wanted / SpanIndex::kSecondLevel + 1}) {
+    if (found != kNoSpan) break;
+    const Growth growth = Grow(wanted + more);
+    if (growth != Growth::kGrown) return growth == Growth::kNoRoom ? kNoSpan : kRefusedSpan;
     found = index_.Take(wanted);
-    if (found == kNoSpan) {
-      // Good fit looks one list up; the fresh span may be of exactly the wanted length.
-      if (!Grow(wanted + wanted / SpanIndex::kSecondLevel + 1)) return kNoSpan;
-      found = index_.Take(wanted);
-      if (found == kNoSpan) return kNoSpan;
-    }
   }
+  if (found == kNoSpan) return kNoSpan;
   const uint32_t length = spans_[found].length;
   const uintptr_t mask = (uintptr_t{alignment} << kSliceShift) - 1;
-  const uint32_t lead =
-      static_cast<uint32_t>(((AddressOf(found) + mask) & ~mask) - AddressOf(found)) >> kSliceShift;
-  const uint32_t first = found + lead;
+  const uintptr_t aligned = (AddressOf(found + lead) + mask) & ~mask;
+  const uint32_t skipped =
+      static_cast<uint32_t>((aligned - AddressOf(found + lead)) >> kSliceShift);
+  const uint32_t first = found + skipped;
   index_.Mark(first, slices, SpanState::kUsed);
-  if (lead > 0) InsertFree(found, lead);
-  if (length > lead + slices) InsertFree(first + slices, length - lead - slices);
+  if (skipped > 0) InsertFree(found, skipped);
+  if (length > skipped + slices) InsertFree(first + slices, length - skipped - slices);
   *zero = !AnyDirty(first, slices);
   if (!*zero) SetDirty(first, slices, false);
   used_slices_ += slices;
@@ -273,11 +284,15 @@ size_t Arena::PurgeLocked(size_t keep_slices, uint32_t calls) {
     while (end < committed_slices_ && (dirty_[end / 64] >> (end % 64) & 1) != 0) ++end;
     void* start = reinterpret_cast<void*>(AddressOf(first));
     const size_t bytes = size_t{end - first} << kSliceShift;
-    // Refused (locked pages): the slices stay dirty and another turn may try again.
-    if (!pages_->Drop(start, bytes)) break;
+    --calls;
+    // Refused for locked pages: they stay dirty, and another turn may try again.
+    if (!pages_->Drop(start, bytes)) {
+      purge_cursor_ = end / 64 + 1;
+      looked += end / 64 + 1 - first / 64;
+      continue;
+    }
     SetDirty(first, end - first, false);
     purged += bytes;
-    --calls;
   }
   return purged;
 }

@@ -56,11 +56,18 @@ class Arena {
 
   // Reserves `heap_bytes` (a multiple of the segment size) and the metadata for it.
   // Returns: false when the address space does not allow it; the arena is then unusable.
-  bool Create(prim::PageSource& pages, size_t heap_bytes, prim::RandomStream& random);
+  // `block_bytes_per_slice` is how much room for blocks of metadata comes with each slice.
+  bool Create(prim::PageSource& pages, size_t heap_bytes, size_t block_bytes_per_slice,
+              prim::RandomStream& random);
+  // Undoes Create(). Requires: nothing was allocated.
+  void Destroy();
 
-  // Takes a span of `slices`, aligned to `alignment` slices (a power of two) by address.
-  // Returns: its first slice, or kNoSpan. *zero tells whether all of it reads as zero.
-  uint32_t AllocateSpan(uint32_t slices, uint32_t alignment, bool* zero) ABSL_LOCKS_EXCLUDED(lock_);
+  // Takes a span of `slices`. The address of slice `lead` of the span is aligned to `alignment`
+  // slices, a power of two.
+  // Returns: its first slice; kNoSpan when there is no room for it; kRefusedSpan when the kernel
+  // refuses the memory. *zero tells whether all of it reads as zero.
+  uint32_t AllocateSpan(uint32_t slices, uint32_t alignment, uint32_t lead, bool* zero)
+      ABSL_LOCKS_EXCLUDED(lock_);
   // Gives the used span back. `dirty`: it may hold contents. `now_ms` is a coarse clock.
   void FreeSpan(uint32_t first, bool dirty, uint64_t now_ms) ABSL_LOCKS_EXCLUDED(lock_);
   // Lengthens the used span at `first` to `slices` if what follows it is free.
@@ -112,7 +119,8 @@ class Arena {
   bool EnsureCommitted(CommittedRange& range, uintptr_t up_to, size_t chunk)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
-  bool Grow(uint32_t slices) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  enum class Growth : uint8_t { kGrown, kNoRoom, kRefused };
+  Growth Grow(uint32_t slices) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Merges the free span with its free neighbours and files it.
   void InsertFree(uint32_t first, uint32_t length) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   bool AnyDirty(uint32_t first, uint32_t length) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
@@ -126,6 +134,8 @@ class Arena {
 
   uintptr_t base_ = 0;
   size_t heap_bytes_ = 0;
+  uintptr_t metadata_ = 0;
+  size_t metadata_bytes_ = 0;
   SliceDescriptor* slices_ = nullptr;
   prim::PageSource* pages_ = nullptr;
   PurgePolicy purge_policy_;

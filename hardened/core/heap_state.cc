@@ -10,9 +10,17 @@
 namespace hardened::core {
 namespace {
 
-constexpr size_t kLargestCage = size_t{16} << 40;
+// Of address space. Larger would find everything in the first cage, but what the kernel does page by
+// page with the readable descriptors (mlockall) grows with it; see ARCHITECTURE.md.
+constexpr size_t kLargestCage = size_t{1} << 40;
 // With a limit on address space: no cage beyond this share of what is left.
 constexpr size_t kLimitShare = 4;
+
+// Blocks of metadata for each slice: the most that slabs of the smallest class need. Where address
+// space is limited, what a usual mix of sizes needs; AllocateMetadata() looks elsewhere for more.
+size_t BlockBytesPerSlice(size_t address_space_left) {
+  return address_space_left == SIZE_MAX ? 20 * 1024 : 4 * 1024;
+}
 
 uint64_t LinkKey(prim::RandomStream& random) {
   // Odd and not small, so that multiplication by it mixes.
@@ -49,6 +57,10 @@ bool HeapState::Start(const CoreOptions& options, const char* level,
 
 bool HeapState::MakeFirstArena() {
   const prim::LockGuard guard(arenas_lock_);
+  prim::linux_page_source.SettleGuards();
+  // The random state and, later, the link keys.
+  prim::linux_page_source.ExcludeFromDumps(this, sizeof(*this));
+  prim::linux_page_source.ExcludeFromDumps(&heap_constants, sizeof(heap_constants));
   uint64_t seed = 0;
   std::byte key[prim::RandomStream::kKeyBytes] = {};
   if (!prim::RunsWithRaisedPrivileges() &&
@@ -62,7 +74,8 @@ bool HeapState::MakeFirstArena() {
   size_t bytes = kLargestCage;
   const size_t left = prim::AddressSpaceLeft();
   while (bytes > kSegmentSize && bytes > left / kLimitShare) bytes /= 2;
-  for (; !first_arena_.Create(prim::linux_page_source, bytes, random_); bytes /= 2) {
+  for (; !first_arena_.Create(prim::linux_page_source, bytes, BlockBytesPerSlice(left), random_);
+       bytes /= 2) {
     if (bytes <= kSegmentSize) return false;
   }
   arenas_[0] = &first_arena_;
@@ -76,60 +89,68 @@ Arena* HeapState::FindArena(uintptr_t address) const {
   return segment_map_.Find(address);
 }
 
-Arena* HeapState::NewArena(size_t least_bytes) {
-  const uint32_t count = arena_count_.load(std::memory_order_relaxed);
-  if (count == kMaxArenas) return nullptr;
-  least_bytes = RoundUpTo(least_bytes, kSegmentSize);
+bool HeapState::CreateArena(Arena& arena, size_t least_bytes) {
   size_t bytes = first_arena_.heap_bytes();
   const size_t left = prim::AddressSpaceLeft();
   while (bytes > least_bytes && bytes > left / kLimitShare) bytes /= 2;
-  if (bytes < least_bytes) bytes = least_bytes;
-  bytes = RoundUpTo(bytes, kSegmentSize);
-
-  // The Arena object and the leaves of the map live in the metadata of the first arena.
-  void* block = first_arena_.AllocateMetadata(sizeof(Arena) + alignof(Arena));
-  if (block == nullptr) return nullptr;
-  const uintptr_t aligned = RoundUpTo(reinterpret_cast<uintptr_t>(block), alignof(Arena));
-  Arena* arena = ::new (reinterpret_cast<void*>(aligned)) Arena;
-  for (;; bytes = RoundUpTo(bytes / 2, kSegmentSize)) {
-    if (arena->Create(prim::linux_page_source, bytes, random_)) break;
-    if (bytes / 2 < least_bytes || bytes <= kSegmentSize) return nullptr;
+  for (;; bytes /= 2) {
+    bytes = RoundUpTo(bytes < least_bytes ? least_bytes : bytes, kSegmentSize);
+    if (arena.Create(prim::linux_page_source, bytes, BlockBytesPerSlice(left), random_)) break;
+    if (bytes == RoundUpTo(least_bytes, kSegmentSize)) return false;
   }
-  arena->set_purge_policy(heap_constants->options.purge);
-  if (!segment_map_.Register(arena->base(), arena->heap_bytes(), arena, first_arena_)) {
-    return nullptr;
-  }
-  arenas_[count] = arena;
-  arena_count_.store(count + 1, std::memory_order_release);
-  return arena;
+  arena.set_purge_policy(heap_constants->options.purge);
+  if (segment_map_.Register(arena.base(), arena.heap_bytes(), &arena, first_arena_)) return true;
+  segment_map_.Unregister(arena.base(), arena.heap_bytes());
+  arena.Destroy();
+  return false;
 }
 
-ArenaSpan HeapState::AllocateSpan(uint32_t slices, uint32_t alignment) {
+bool HeapState::AddArena(size_t least_bytes, uint32_t seen) {
+  const prim::LockGuard guard(arenas_lock_);
+  const uint32_t count = arena_count_.load(std::memory_order_relaxed);
+  if (count != seen) return true;
+  if (count == kMaxArenas) return false;
+  if (spare_arena_ == nullptr) {
+    void* block = first_arena_.AllocateMetadata(sizeof(Arena) + alignof(Arena));
+    if (block == nullptr) return false;
+    const uintptr_t aligned = RoundUpTo(reinterpret_cast<uintptr_t>(block), alignof(Arena));
+    spare_arena_ = ::new (reinterpret_cast<void*>(aligned)) Arena;
+  }
+  if (!CreateArena(*spare_arena_, least_bytes)) return false;
+  arenas_[count] = spare_arena_;
+  spare_arena_ = nullptr;
+  arena_count_.store(count + 1, std::memory_order_release);
+  return true;
+}
+
+ArenaSpan HeapState::AllocateSpan(uint32_t slices, uint32_t alignment, uint32_t lead) {
   ArenaSpan span;
+  // Besides the span: the first slice, which stays unused, and what good fit rounds up.
+  const size_t wanted = size_t{slices} + alignment;
+  const size_t least = (wanted + wanted / SpanIndex::kSecondLevel + 2) << kSliceShift;
   uint32_t tried = 0;
-  for (;;) {
-    const uint32_t count = arena_count_.load(std::memory_order_acquire);
-    for (; tried < count; ++tried) {
+  do {
+    for (; tried < arena_count_.load(std::memory_order_acquire); ++tried) {
       span.arena = arenas_[tried];
-      span.first = span.arena->AllocateSpan(slices, alignment, &span.zero);
+      span.first = span.arena->AllocateSpan(slices, alignment, lead, &span.zero);
+      // Refused memory is refused in any arena.
+      if (span.first == kRefusedSpan) return ArenaSpan{};
       if (span.first != kNoSpan) return span;
     }
-    const prim::LockGuard guard(arenas_lock_);
-    // Somebody else may have added an arena in the meantime.
-    if (arena_count_.load(std::memory_order_relaxed) != tried) continue;
-    // Besides the span: the first slice, which stays unused, and what good fit rounds up.
-    const size_t wanted = size_t{slices} + alignment;
-    const size_t least = (wanted + wanted / SpanIndex::kSecondLevel + 2) << kSliceShift;
-    if (NewArena(least) == nullptr) return ArenaSpan{};
-  }
+  } while (AddArena(least, tried));
+  return ArenaSpan{};
 }
 
-void* HeapState::AllocateMetadata(size_t bytes) {
-  const uint32_t count = arena_count_.load(std::memory_order_acquire);
-  for (uint32_t i = 0; i < count; ++i) {
-    void* block = arenas_[i]->AllocateMetadata(bytes);
-    if (block != nullptr) return block;
-  }
+void* HeapState::AllocateMetadata(size_t bytes, Arena** source) {
+  uint32_t tried = 0;
+  do {
+    for (; tried < arena_count_.load(std::memory_order_acquire); ++tried) {
+      void* block = arenas_[tried]->AllocateMetadata(bytes);
+      if (block == nullptr) continue;
+      if (source != nullptr) *source = arenas_[tried];
+      return block;
+    }
+  } while (AddArena(kSegmentSize, tried));
   return nullptr;
 }
 

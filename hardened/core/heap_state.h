@@ -77,7 +77,7 @@ struct ArenaSpan {
   bool zero = false;
 };
 
-class HeapState {
+class alignas(4096) HeapState {
  public:
   // Makes the first arena and seals the constants. `level` names the level in reports.
   // `before_first_use` (may be null) is called last; it may seed streams. Once in a process.
@@ -88,12 +88,13 @@ class HeapState {
     return started_.load(std::memory_order_acquire);
   }
 
-  // A span from the first arena that has one; reserves a further cage when none does.
-  // arena is null when memory is exhausted.
-  ArenaSpan AllocateSpan(uint32_t slices, uint32_t alignment);
+  // A span from the first arena that has one; reserves a further cage when none has room. See
+  // Arena::AllocateSpan(). arena is null when memory is exhausted.
+  ArenaSpan AllocateSpan(uint32_t slices, uint32_t alignment = 1, uint32_t lead = 0);
 
-  // Metadata from any arena. Null when memory is exhausted.
-  void* AllocateMetadata(size_t bytes);
+  // Metadata from any arena, a further one if need be. Null when memory is exhausted; *source (may be
+  // null) tells whose it is.
+  void* AllocateMetadata(size_t bytes, Arena** source = nullptr);
 
   // The descriptor of the slice that holds `address`; null when it is not memory of this heap.
   SliceDescriptor* FindSlice(uintptr_t address) const {
@@ -122,7 +123,10 @@ class HeapState {
   static constexpr uint32_t kMaxArenas = 256;
 
   bool MakeFirstArena() ABSL_LOCKS_EXCLUDED(arenas_lock_);
-  Arena* NewArena(size_t least_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
+  // Adds an arena of at least `least_bytes`, unless there are more than `seen` already.
+  // Returns: whether there is one to try that the caller has not seen.
+  bool AddArena(size_t least_bytes, uint32_t seen) ABSL_LOCKS_EXCLUDED(arenas_lock_);
+  bool CreateArena(Arena& arena, size_t least_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
 
   std::atomic<bool> started_{false};
   Arena first_arena_;
@@ -131,6 +135,7 @@ class HeapState {
   uint64_t streams_ ABSL_GUARDED_BY(arenas_lock_) = 0;
   std::atomic<uint32_t> arena_count_{0};
   std::array<Arena*, kMaxArenas> arenas_{};
+  Arena* spare_arena_ ABSL_GUARDED_BY(arenas_lock_) = nullptr;  // left by an attempt that failed
   SegmentMap segment_map_;
 };
 

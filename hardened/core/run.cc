@@ -42,13 +42,14 @@ void Describe(Run& run) {
 }
 
 void InstallTailGuard(Run& run) {
-  run.tail_guarded =
-      run.arena->pages().InstallGuard(Pointer(DataEnd(run)), SpanEnd(run) - DataEnd(run));
+  run.tail_guarded = run.arena->pages().InstallGuard(
+      Pointer(DataEnd(run)), SpanEnd(run) - DataEnd(run), prim::GuardChange::kWhole);
 }
 
 bool RemoveTailGuard(Run& run) {
-  if (run.tail_guarded && !run.arena->pages().RemoveGuard(Pointer(DataEnd(run)),
-                                                          SpanEnd(run) - DataEnd(run))) {
+  if (run.tail_guarded &&
+      !run.arena->pages().RemoveGuard(Pointer(DataEnd(run)), SpanEnd(run) - DataEnd(run),
+                                      prim::GuardChange::kWhole)) {
     return false;
   }
   run.tail_guarded = false;
@@ -63,10 +64,11 @@ void ReleaseRun(Run& run, uint64_t now_ms) {
   slice.released = true;
   const bool unguarded =
       RemoveTailGuard(run) &&
-      (!run.front_guarded || pages.RemoveGuard(Pointer(SpanStart(run)), run.pages - SpanStart(run)));
-  const bool renewed = !run.moved || pages.Renew(Pointer(run.pages), run.page_bytes);
+      (!run.front_guarded || pages.RemoveGuard(Pointer(SpanStart(run)), run.pages - SpanStart(run),
+                                               prim::GuardChange::kWhole));
+  const bool renewed = !run.lost && (!run.moved || pages.Renew(Pointer(run.pages), run.page_bytes));
   const uint32_t first = run.first_slice;
-  arena.FreeMetadata(&run, sizeof(Run));
+  run.metadata_arena->FreeMetadata(&run, sizeof(Run));
   // A span whose guards cannot be taken away is never used again.
   if (unguarded && renewed) arena.FreeSpan(first, /*dirty=*/true, now_ms);
 }
@@ -90,7 +92,7 @@ Run* RunCache::Take(size_t page_bytes) {
 }
 
 bool RunCache::Put(Run& run, uint64_t now_ms) {
-  if (run.page_bytes > kMaxCachedRun || run.moved) return false;
+  if (run.page_bytes > kMaxCachedRun || run.moved || run.lost) return false;
   const prim::LockGuard guard(lock_);
   if (bytes() + run.page_bytes > heap_constants->options.run_cache_bytes) return false;
   run.freed_ms = now_ms;
@@ -141,26 +143,32 @@ Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero) {
       run->data = data;
     }
   } else {
-    const size_t align_room = alignment > page ? alignment : 0;
-    const size_t total = page_bytes + align_room + 2 * page;
-    if (total < page_bytes) return nullptr;
+    // Up to a slice the alignment is found within the first slices; beyond, the span is placed so
+    // that its second slice is aligned, and the first is the guard in front.
+    const bool by_slices = alignment > kSliceSize;
+    const size_t front = by_slices ? kSliceSize : alignment > page ? alignment : page;
+    const size_t total = page_bytes + front + page;
     const size_t slices = (total + kSliceSize - 1) >> kSliceShift;
-    if (slices > UINT32_MAX / 4) return nullptr;
-    const ArenaSpan span = heap_state.AllocateSpan(static_cast<uint32_t>(slices), 1);
+    if (slices > UINT32_MAX / 4 || alignment >> kSliceShift > UINT32_MAX / 4) return nullptr;
+    const ArenaSpan span = heap_state.AllocateSpan(
+        static_cast<uint32_t>(slices),
+        by_slices ? static_cast<uint32_t>(alignment >> kSliceShift) : 1, by_slices ? 1 : 0);
     if (span.arena == nullptr) return nullptr;
-    run = static_cast<Run*>(span.arena->AllocateMetadata(sizeof(Run)));
+    Arena* metadata_arena = nullptr;
+    run = static_cast<Run*>(heap_state.AllocateMetadata(sizeof(Run), &metadata_arena));
     if (run == nullptr) {
       span.arena->FreeSpan(span.first, !span.zero, prim::CoarseMilliseconds());
       return nullptr;
     }
     *zero = span.zero;
     run->arena = span.arena;
+    run->metadata_arena = metadata_arena;
     run->first_slice = span.first;
     run->slices = static_cast<uint32_t>(slices);
     run->page_bytes = page_bytes;
     const uintptr_t start = SpanStart(*run);
-    if (align_room > 0) {
-      run->pages = prim::RoundUp(start + page, alignment);
+    if (alignment > page) {
+      run->pages = start + front;
     } else {
       const size_t spare_pages = ((slices << kSliceShift) - total) / page;
       const size_t extra = heap_constants->options.random_run_guards
@@ -169,7 +177,8 @@ Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero) {
       run->pages = start + page * (1 + extra);
     }
     run->data = PlaceData(*run, bytes, alignment);
-    run->front_guarded = run->arena->pages().InstallGuard(Pointer(start), run->pages - start);
+    run->front_guarded = run->arena->pages().InstallGuard(Pointer(start), run->pages - start,
+                                                          prim::GuardChange::kWhole);
     InstallTailGuard(*run);
   }
   run->record.store(kFreedRecord, std::memory_order_relaxed);
@@ -187,6 +196,7 @@ void FreeRun(Run& run) {
   run_counters.live_bytes.fetch_sub(run.page_bytes, std::memory_order_relaxed);
   const uint64_t now = prim::CoarseMilliseconds();
   if (!run_cache.Put(run, now)) ReleaseRun(run, now);
+  if (HasHeap()) static_cast<ThreadHeap*>(current_heap)->Housekeep(now);
 }
 
 void ClearRun(Run& run, size_t bytes) {
@@ -217,7 +227,8 @@ bool ResizePages(Run& run, size_t bytes) {
       InstallTailGuard(run);
     } else {
       // The guard grows over what is given back; guards drop the pages under them, or are made to.
-      if (!run.tail_guarded || !pages.InstallGuard(Pointer(new_end), old_end - new_end)) {
+      if (!run.tail_guarded || !pages.InstallGuard(Pointer(new_end), old_end - new_end,
+                                                    prim::GuardChange::kPart)) {
         pages.Drop(Pointer(new_end), old_end - new_end);
         return true;
       }
@@ -236,7 +247,8 @@ bool ResizePages(Run& run, size_t bytes) {
       }
       // The old guard ends where the span ended; the rest of the new space is not guarded yet.
       const bool guarded = run.tail_guarded;
-      if (guarded && !pages.RemoveGuard(Pointer(DataEnd(run)), span_end - DataEnd(run))) {
+      if (guarded && !pages.RemoveGuard(Pointer(DataEnd(run)), span_end - DataEnd(run),
+                                        prim::GuardChange::kWhole)) {
         run.arena->TrimSpan(run.first_slice, run.slices, /*dirty=*/true,
                             prim::CoarseMilliseconds());
         return false;
@@ -245,7 +257,8 @@ bool ResizePages(Run& run, size_t bytes) {
       run.page_bytes = wanted;
       InstallTailGuard(run);
     } else {
-      if (run.tail_guarded && !pages.RemoveGuard(Pointer(DataEnd(run)), new_end - DataEnd(run))) {
+      if (run.tail_guarded && !pages.RemoveGuard(Pointer(DataEnd(run)), new_end - DataEnd(run),
+                                                 prim::GuardChange::kPart)) {
         return false;
       }
       run.page_bytes = wanted;
@@ -264,13 +277,21 @@ bool ResizeRun(Run& run, size_t bytes) {
   return true;
 }
 
-bool MoveRunContents(Run& from, Run& to, size_t bytes) {
-  if (bytes < kMoveThreshold || from.data != from.pages || to.data != to.pages) return false;
+MoveResult MoveRunContents(Run& from, Run& to, size_t bytes) {
+  // A moved run consists of several mappings of the kernel, which it moves one at a time.
+  if (bytes < kMoveThreshold || from.moved || from.data != from.pages || to.data != to.pages) {
+    return MoveResult::kCopy;
+  }
   const size_t moved = prim::RoundUp(bytes, prim::PageSize());
-  if (moved > from.page_bytes || moved > to.page_bytes) return false;
-  if (!from.arena->pages().MovePages(Pointer(from.pages), Pointer(to.pages), moved)) return false;
-  from.moved = to.moved = true;
-  return true;
+  if (moved > from.page_bytes || moved > to.page_bytes) return MoveResult::kCopy;
+  if (from.arena->pages().MovePages(Pointer(from.pages), Pointer(to.pages), moved)) {
+    from.moved = to.moved = true;
+    return MoveResult::kMoved;
+  }
+  // The kernel unmaps the target before it looks at the source.
+  if (to.arena->pages().Renew(Pointer(to.pages), moved)) return MoveResult::kCopy;
+  to.lost = true;
+  return MoveResult::kLost;
 }
 
 }  // namespace hardened::core

@@ -35,10 +35,12 @@ struct Run {
   SlotRecord beside_record;  // for a plug, as beside the records of slots
   bool front_guarded;
   bool tail_guarded;
+  bool lost;                 // its pages are gone: the span is never used again
   bool moved;                // its pages came by MovePages: Renew() them before others use them
   uint32_t first_slice;
   uint32_t slices;
   Arena* arena;
+  Arena* metadata_arena;
   uintptr_t pages;           // first data page
   size_t page_bytes;         // of the data pages
   uintptr_t data;            // what the program holds; >= pages
@@ -68,9 +70,14 @@ void ClearRun(Run& run, size_t bytes);
 // Returns: whether it could be done; nothing has changed when not.
 bool ResizeRun(Run& run, size_t bytes);
 
+enum class MoveResult : uint8_t {
+  kMoved,
+  kCopy,  // nothing has changed; the caller must copy
+  kLost,  // the pages of the target are gone; the caller must free it untouched
+};
+
 // Moves the first `bytes` of data from one run to another without copying where the pages line up.
-// Returns: false when the caller must copy.
-bool MoveRunContents(Run& from, Run& to, size_t bytes);
+MoveResult MoveRunContents(Run& from, Run& to, size_t bytes);
 
 class RunCache {
  public:
@@ -89,7 +96,7 @@ class RunCache {
 
  private:
   static constexpr size_t kBuckets = 64;
-  static constexpr size_t kMaxCachedRun = 4 << 20;
+  static constexpr size_t kMaxCachedRun = 4 << 20;  // bytes
   Run*& BucketOf(size_t page_bytes) { return buckets_[(page_bytes >> 12) % kBuckets]; }
 
   prim::Lock lock_;  // taken with no other lock held, and none is taken under it

@@ -21,4 +21,13 @@ bool SegmentMap::Register(uintptr_t start, size_t bytes, Arena* arena, Arena& me
   return true;
 }
 
+void SegmentMap::Unregister(uintptr_t start, size_t bytes) {
+  for (uintptr_t at = start; at - start < bytes && at >> kAddressBits == 0; at += kSegmentSize) {
+    Leaf* leaf = root_[at >> (kSegmentShift + kLeafBits)].load(std::memory_order_relaxed);
+    if (leaf == nullptr) continue;
+    leaf->arenas[at >> kSegmentShift & ((size_t{1} << kLeafBits) - 1)].store(
+        nullptr, std::memory_order_release);
+  }
+}
+
 }  // namespace hardened::core

@@ -10,9 +10,10 @@ constexpr uint32_t kRejectionShare = 8;
 
 }  // namespace
 
-void Slab::Initialise(Arena& arena, uint32_t first_slice, SizeClass size_class,
-                      unsigned record_shift, bool zero) {
+void Slab::Initialise(Arena& arena, Arena& metadata_arena, uint32_t first_slice,
+                      SizeClass size_class, unsigned record_shift, bool zero) {
   arena_ = &arena;
+  metadata_arena_ = &metadata_arena;
   first_slice_ = first_slice;
   base_ = arena.AddressOf(first_slice);
   size_class_ = size_class;

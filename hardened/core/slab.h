@@ -36,8 +36,9 @@ class Slab {
   static constexpr size_t MetadataBytes(SizeClass size_class, unsigned record_shift);
 
   // Describes a fresh slab in a zeroed block of MetadataBytes(). `zero`: its memory reads as zero.
-  void Initialise(Arena& arena, uint32_t first_slice, SizeClass size_class, unsigned record_shift,
-                  bool zero);
+  // The block came from `metadata_arena`.
+  void Initialise(Arena& arena, Arena& metadata_arena, uint32_t first_slice, SizeClass size_class,
+                  unsigned record_shift, bool zero);
 
   uint32_t free_count() const { return free_count_; }
   uint32_t slot_count() const { return slot_count_; }
@@ -46,6 +47,7 @@ class Slab {
   uint32_t first_slice() const { return first_slice_; }
   uintptr_t base() const { return base_; }
   Arena& arena() const { return *arena_; }
+  Arena& metadata_arena() const { return *metadata_arena_; }
   SlotRecord* records() { return reinterpret_cast<SlotRecord*>(this + 1); }
   SlotRecord* RecordAt(uint32_t index) {
     return reinterpret_cast<SlotRecord*>(reinterpret_cast<uintptr_t>(records()) +
@@ -95,6 +97,7 @@ class Slab {
   }
 
   Arena* arena_ = nullptr;
+  Arena* metadata_arena_ = nullptr;
   uintptr_t base_ = 0;
   uint32_t first_slice_ = 0;
   uint32_t slot_size_ = 0;

@@ -31,6 +31,7 @@ struct Span {
 static_assert(sizeof(Span) == 16);
 
 inline constexpr uint32_t kNoSpan = UINT32_MAX;
+inline constexpr uint32_t kRefusedSpan = UINT32_MAX - 1;
 
 class SpanIndex {
  public:

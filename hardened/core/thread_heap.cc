@@ -5,7 +5,6 @@
 #include "hardened/core/run.h"
 #include "hardened/prim/check.h"
 #include "hardened/prim/corruption_report.h"
-#include "hardened/prim/entropy.h"
 #include "hardened/prim/thread_exit.h"
 
 namespace hardened::core {
@@ -13,7 +12,13 @@ namespace {
 
 constexpr uint64_t kHousekeepingMs = 50;
 constexpr uint32_t kAdoptionProbes = 8;
+// Slots of other threads' frees that one refill takes back.
+constexpr uint32_t kCollectAtOnce = 1024;
 constexpr uint32_t kMaxRefill = 128;
+// Heaps without a thread that keep an empty slab of each class.
+constexpr uint32_t kWarmHeaps = 4;
+// Heaps that one turn of housekeeping looks at to find one in the pool.
+constexpr int kPoolLooks = 16;
 
 constexpr size_t kMagazineEntries = [] {
   size_t sum = 0;
@@ -25,14 +30,15 @@ constexpr size_t kMagazineEntries = [] {
 
 constexpr size_t kHeapBytes = sizeof(ThreadHeap) + kMagazineEntries * sizeof(MagazineEntry);
 
-MagazineEntry empty_magazine_stop = {nullptr, nullptr};
+constinit const MagazineEntry empty_magazine_stop = {nullptr, nullptr};
 
 unsigned RecordShift() { return heap_constants->options.record_shift; }
 
 constexpr HeapFront MakeEmptyHeap() {
   HeapFront front{};
   for (Magazine& magazine : front.magazines) {
-    magazine.top = magazine.limit = magazine.bottom = &empty_magazine_stop;
+    magazine.top = magazine.limit = magazine.bottom =
+        const_cast<MagazineEntry*>(&empty_magazine_stop);
   }
   return front;
 }
@@ -91,15 +97,17 @@ void ThreadHeap::Unlink(Slab& slab, Bin& bin) {
 }
 
 Slab* ThreadHeap::NewSlab(SizeClass size_class) {
-  const ArenaSpan span = heap_state.AllocateSpan(SlabSlices(size_class), 1);
+  const ArenaSpan span = heap_state.AllocateSpan(SlabSlices(size_class));
   if (span.arena == nullptr) return nullptr;
-  void* block = span.arena->AllocateMetadata(Slab::MetadataBytes(size_class, RecordShift()));
+  Arena* metadata_arena = nullptr;
+  void* block = heap_state.AllocateMetadata(Slab::MetadataBytes(size_class, RecordShift()),
+                                            &metadata_arena);
   if (block == nullptr) {
     span.arena->FreeSpan(span.first, !span.zero, prim::CoarseMilliseconds());
     return nullptr;
   }
   Slab* slab = ::new (block) Slab;
-  slab->Initialise(*span.arena, span.first, size_class, RecordShift(), span.zero);
+  slab->Initialise(*span.arena, *metadata_arena, span.first, size_class, RecordShift(), span.zero);
   DescribeSlab(*slab, this);
   return slab;
 }
@@ -114,7 +122,7 @@ void ThreadHeap::RetireSlab(Slab& slab, Bin& bin) {
     slice.owner.store(nullptr, std::memory_order_relaxed);
     slice.released = true;
   }
-  arena.FreeMetadata(&slab, Slab::MetadataBytes(size_class, RecordShift()));
+  slab.metadata_arena().FreeMetadata(&slab, Slab::MetadataBytes(size_class, RecordShift()));
   arena.FreeSpan(first, /*dirty=*/true, prim::CoarseMilliseconds());
 }
 
@@ -147,9 +155,9 @@ void ThreadHeap::ReturnToSlabs(const MagazineEntry* entries, size_t count) {
 bool ThreadHeap::Refill(SizeClass size_class) {
   Magazine& magazine = magazines[size_class];
   Bin& bin = bins_[size_class];
-  Housekeep();
+  Housekeep(prim::CoarseMilliseconds());
   if (HasIncoming()) {
-    Collect();
+    Collect(kCollectAtOnce);
     if (magazine.count() > 0) return true;
   }
   Slab* slab = bin.head;
@@ -174,22 +182,26 @@ bool ThreadHeap::Refill(SizeClass size_class) {
 }
 
 void ThreadHeap::Flush(SizeClass size_class) {
+  FlushHalf(size_class);
+  Housekeep(prim::CoarseMilliseconds());
+}
+
+void ThreadHeap::FlushHalf(SizeClass size_class) {
   Magazine& magazine = magazines[size_class];
   const size_t leaving = (magazine.count() + 1) / 2;
   ReturnToSlabs(magazine.bottom + 1, leaving);
   const size_t staying = magazine.count() - leaving;
   for (size_t i = 1; i <= staying; ++i) magazine.bottom[i] = magazine.bottom[leaving + i];
   magazine.top = magazine.bottom + staying;
-  Housekeep();
 }
 
-void ThreadHeap::Housekeep() {
-  const uint64_t now = prim::CoarseMilliseconds();
+void ThreadHeap::Housekeep(uint64_t now) {
   if (now - last_housekeeping_ms_ < kHousekeepingMs) return;
   last_housekeeping_ms_ = now;
   run_cache.Purge(now, heap_constants->options.purge.delay_ms);
   heap_state.Purge(now, /*force=*/false);
   FlushOutgoing();
+  heap_registry.CollectPool(/*all=*/false);
 }
 
 // ---- remote frees
@@ -234,10 +246,12 @@ void ThreadHeap::FlushOutgoing() {
   }
 }
 
-void ThreadHeap::Collect() {
-  // Pairs with the release in PushBatch().
-  uintptr_t address = incoming_.exchange(0, std::memory_order_acquire);
-  while (address != 0) {
+void ThreadHeap::Collect(uint32_t most) {
+  for (; most > 0; --most) {
+    // Pairs with the release in PushBatch().
+    if (backlog_ == 0) backlog_ = incoming_.exchange(0, std::memory_order_acquire);
+    const uintptr_t address = backlog_;
+    if (address == 0) return;
     uint64_t word;
     __builtin_memcpy(&word, reinterpret_cast<void*>(address), sizeof(word));
     uintptr_t next = 0;
@@ -251,8 +265,8 @@ void ThreadHeap::Collect() {
                               .found_by = "collection",
                               .level = heap_constants->level});
     }
+    backlog_ = next;
     CollectSlot(address);
-    address = next;
   }
 }
 
@@ -312,17 +326,22 @@ void ThreadHeap::SendRemoteAlone(ThreadHeap* owner, void* slot, SizeClass size_c
   PushBatch(batch);
 }
 
-void ThreadHeap::ReleaseEverything() {
-  Collect();
+void ThreadHeap::ReleaseEverything(bool keep_one) {
+  Collect(UINT32_MAX);
   FlushOutgoing();
   const HeapPlug& plug = heap_constants->options.plug;
   if (plug.drain != nullptr) plug.drain(*this);
   for (unsigned c = 0; c < kSizeClassCount; ++c) {
-    while (magazines[c].count() > 0) Flush(static_cast<SizeClass>(c));
-    Bin& bin = bins_[c];
+    while (magazines[c].count() > 0) FlushHalf(static_cast<SizeClass>(c));
+  }
+  RetireEmptySlabs(keep_one);
+}
+
+void ThreadHeap::RetireEmptySlabs(bool keep_one) {
+  for (Bin& bin : bins_) {
     for (Slab* slab = bin.head; slab != nullptr;) {
       Slab* next = slab->next;
-      if (slab->empty()) RetireSlab(*slab, bin);
+      if (slab->empty() && (!keep_one || bin.listed > 1)) RetireSlab(*slab, bin);
       slab = next;
     }
   }
@@ -374,14 +393,15 @@ ThreadHeap* HeapRegistry::AcquireForThread() {
     heap->thread_id_ = prim::ThreadId();
   }
   // Before arming: arming may allocate.
+  const bool exiting = ThreadIsExiting();
   current_heap = heap;
   const HeapPlug& plug = heap_constants->options.plug;
   if (plug.prepare != nullptr && !plug.prepare(*heap)) {
     ReleaseFromThread(heap);
-    current_heap = const_cast<HeapFront*>(&kEmptyHeap);
+    if (!exiting) current_heap = const_cast<HeapFront*>(&kEmptyHeap);
     return nullptr;
   }
-  prim::ArmThreadExit(heap);
+  if (!exiting) prim::ArmThreadExit(heap);
   return heap;
 }
 
@@ -391,7 +411,9 @@ void HeapRegistry::OnThreadExit(void* heap) {
 
 void HeapRegistry::ReleaseFromThread(ThreadHeap* heap) {
   if (current_heap != heap) return;  // the child of a fork that replaced it
-  heap->ReleaseEverything();
+  // A thread that starts soon finds warm slabs; heaps that wait in the pool give theirs back one by
+  // one (CollectPool).
+  heap->ReleaseEverything(/*keep_one=*/pooled_.load(std::memory_order_relaxed) < kWarmHeaps);
   current_heap = const_cast<HeapFront*>(&kExitedHeap);
   const prim::LockGuard guard(lock_);
   heap->thread_id_ = 0;
@@ -407,7 +429,7 @@ Slab* HeapRegistry::Adopt(ThreadHeap& heap, SizeClass size_class, uint64_t* take
   for (ThreadHeap* from = pool_; from != nullptr && probes < kAdoptionProbes;
        from = from->next_pooled_, ++probes) {
     // A heap in the pool keeps no slots in magazines: they would be taken along with their slab.
-    if (from->HasIncoming()) from->ReleaseEverything();
+    if (from->HasIncoming()) from->ReleaseEverything(/*keep_one=*/false);
     ThreadHeap::Bin& bin = from->bins_[size_class];
     Slab* slab = bin.head;
     if (slab == nullptr) continue;
@@ -420,10 +442,23 @@ Slab* HeapRegistry::Adopt(ThreadHeap& heap, SizeClass size_class, uint64_t* take
   return nullptr;
 }
 
-void HeapRegistry::CollectPool() {
+void HeapRegistry::CollectPool(bool all) {
+  if (pooled_.load(std::memory_order_relaxed) == 0) return;
   const prim::LockGuard guard(lock_);
-  for (ThreadHeap* heap = pool_; heap != nullptr; heap = heap->next_pooled_) {
-    heap->ReleaseEverything();
+  if (all) {
+    for (ThreadHeap* heap = pool_; heap != nullptr; heap = heap->next_pooled_) {
+      heap->ReleaseEverything(/*keep_one=*/false);
+    }
+    return;
+  }
+  // The cursor runs over all heaps, since those of the pool come and go.
+  for (int looked = 0; looked < kPoolLooks; ++looked) {
+    ThreadHeap* heap = next_to_collect_ != nullptr ? next_to_collect_ : heaps_;
+    if (heap == nullptr) return;
+    next_to_collect_ = heap->next_heap_;
+    if (heap->thread_id_ != 0) continue;
+    heap->ReleaseEverything(/*keep_one=*/false);
+    return;
   }
 }
 
@@ -448,19 +483,13 @@ void HeapRegistry::UnlockAfterFork(bool in_child) {
     return;
   }
   lock_.ForkReset();
-  // The heaps of the other threads stopped at an arbitrary point: they are left alone for ever.
+  // The heaps of the other threads stopped at an arbitrary point: they keep their thread's id and are
+  // left alone for ever.
   // Their live slots stay valid; what the child frees of them is sent and never collected.
   for (ThreadHeap* heap = heaps_; heap != nullptr; heap = heap->next_heap_) {
-    if (heap == current_heap || heap->thread_id_ == 0) continue;
-    heap->orphan_ = true;
+    if (heap == current_heap || heap->thread_id_ == 0) heap_state.SeedStream(heap->random_);
   }
-  if (HasHeap()) {
-    ThreadHeap* heap = static_cast<ThreadHeap*>(current_heap);
-    std::byte fresh[prim::RandomStream::kKeyBytes];
-    prim::FillEntropy(fresh);
-    heap->random_.Rekey(fresh);
-    heap->thread_id_ = prim::ThreadId();
-  }
+  if (HasHeap()) static_cast<ThreadHeap*>(current_heap)->thread_id_ = prim::ThreadId();
 }
 
 }  // namespace hardened::core

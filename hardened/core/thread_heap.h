@@ -64,9 +64,11 @@ class ThreadHeap : public HeapFront {
   // Sends `slot`, whose record the caller has claimed (kPendingRecord), to `owner`.
   void SendRemote(ThreadHeap* owner, void* slot, SizeClass size_class);
 
-  // Takes what other threads have freed.
-  void Collect();
-  bool HasIncoming() const { return incoming_.load(std::memory_order_relaxed) != 0; }
+  // Takes what other threads have freed, at most `most` slots; the rest waits for the next call.
+  void Collect(uint32_t most);
+  bool HasIncoming() const {
+    return backlog_ != 0 || incoming_.load(std::memory_order_relaxed) != 0;
+  }
 
   // Sends one slot at once, from a thread without a heap.
   static void SendRemoteAlone(ThreadHeap* owner, void* slot, SizeClass size_class);
@@ -74,14 +76,15 @@ class ThreadHeap : public HeapFront {
   // Pushes all outgoing batches.
   void FlushOutgoing();
 
-  // Gives back everything that is not in use: magazines, batches, empty slabs.
-  void ReleaseEverything();
+  // Gives back what is not in use: magazines, batches, what plugs hold, and empty slabs, of which
+  // `keep_one` leaves one to each class for the next thread.
+  void ReleaseEverything(bool keep_one);
 
   prim::RandomStream& random() { return random_; }
   uint64_t thread_id() const { return thread_id_; }
 
-  // Time-gated housekeeping, called from slow paths.
-  void Housekeep();
+  // Time-gated housekeeping, called from slow paths without a lock held. `now_ms` is a coarse clock.
+  void Housekeep(uint64_t now_ms);
 
   // Sums for HeapCounters; exact when the owning thread is quiet.
   struct Tally {
@@ -121,7 +124,9 @@ class ThreadHeap : public HeapFront {
   // Files a slab to which `returned` slots have come back.
   void Settle(Slab& slab, uint32_t returned);
   static void PushBatch(OutgoingBatch& batch);
+  void FlushHalf(SizeClass size_class);
   void CollectSlot(uintptr_t address);
+  void RetireEmptySlabs(bool keep_one);
 
   std::array<Bin, kSizeClassCount> bins_;
   std::array<OutgoingBatch, kOutgoingBatches> outgoing_;
@@ -129,10 +134,10 @@ class ThreadHeap : public HeapFront {
   uint64_t remote_sent_bytes_;
   uint64_t thread_id_;
   uint64_t last_housekeeping_ms_;
+  uintptr_t backlog_;  // taken from incoming_, not yet collected
   prim::RandomStream random_;
   ThreadHeap* next_heap_;    // all heaps; HeapRegistry
   ThreadHeap* next_pooled_;  // heaps without a thread; HeapRegistry
-  bool orphan_;              // its thread is gone since a fork: never touched again
 
   // Batches of slots freed by other threads: the address of the newest, 0: none.
   alignas(prim::kNoSharing) std::atomic<uintptr_t> incoming_;
@@ -157,15 +162,16 @@ class HeapRegistry {
   // Gives the calling thread a heap and arms its return at thread exit.
   // Returns: null when memory is exhausted.
   ThreadHeap* AcquireForThread() ABSL_LOCKS_EXCLUDED(lock_);
-  // Takes the heap back from the calling thread.
+  // Takes the heap back from the calling thread, which is about to exit or borrowed it.
   void ReleaseFromThread(ThreadHeap* heap) ABSL_LOCKS_EXCLUDED(lock_);
 
   // A slab with free slots of `size_class` from a heap in the pool, now owned by `heap`; null when
   // a bounded search finds none.
   Slab* Adopt(ThreadHeap& heap, SizeClass size_class, uint64_t* taken) ABSL_LOCKS_EXCLUDED(lock_);
 
-  // Collects what was freed into heaps of the pool, and gives empty slabs back.
-  void CollectPool() ABSL_LOCKS_EXCLUDED(lock_);
+  // Collects what was freed into heaps of the pool, and gives empty slabs back: of one heap, the one
+  // that has waited longest, or of all.
+  void CollectPool(bool all) ABSL_LOCKS_EXCLUDED(lock_);
 
   ThreadHeap::Tally Total() ABSL_LOCKS_EXCLUDED(lock_);
 
@@ -183,7 +189,8 @@ class HeapRegistry {
 
   prim::Lock lock_;  // before HeapState's locks
   ThreadHeap* heaps_ ABSL_GUARDED_BY(lock_) = nullptr;
-  ThreadHeap* pool_ ABSL_GUARDED_BY(lock_) = nullptr;
+  ThreadHeap* pool_ ABSL_GUARDED_BY(lock_) = nullptr;  // the last to come is the first to go
+  ThreadHeap* next_to_collect_ ABSL_GUARDED_BY(lock_) = nullptr;
   std::atomic<uint32_t> pooled_{0};
   std::atomic<uint64_t> sent_alone_slots_{0};
   std::atomic<uint64_t> sent_alone_bytes_{0};
@@ -197,6 +204,23 @@ inline ThreadHeap* CurrentHeapOrNew() {
   if (HasHeap()) [[likely]] return static_cast<ThreadHeap*>(current_heap);
   return heap_registry.AcquireForThread();
 }
+
+// A heap for one operation on the slow side. A thread whose exit has begun borrows one and gives it
+// back at once: nobody would do it later.
+class HeapForOperation {
+ public:
+  HeapForOperation() : borrowed_(ThreadIsExiting()), heap_(CurrentHeapOrNew()) {}
+  ~HeapForOperation() {
+    if (borrowed_ && heap_ != nullptr) heap_registry.ReleaseFromThread(heap_);
+  }
+  HeapForOperation(const HeapForOperation&) = delete;
+  HeapForOperation& operator=(const HeapForOperation&) = delete;
+  ThreadHeap* get() const { return heap_; }
+
+ private:
+  const bool borrowed_;
+  ThreadHeap* const heap_;
+};
 
 }  // namespace hardened::core
 

@@ -13,8 +13,10 @@
 namespace hardened::prim {
 namespace {
 
-// The thread id whose check failed last, 0: none.
-constinit std::atomic<uint64_t> g_failed_thread{0};
+// The thread that is ending the process, 0: none.
+constinit std::atomic<uint64_t> g_dying_thread{0};
+
+uint64_t Self() { return static_cast<uint64_t>(syscall(SYS_gettid)); }
 
 }  // namespace
 
@@ -23,9 +25,16 @@ void CheckFailed(const char* file, int line, const char* condition) {
   out.Text("hardened: internal error: ").Text(file).Char(':');
   out.Decimal(static_cast<uint64_t>(line)).Text(": ").Text(condition).Char('\n');
   out.Flush(STDERR_FILENO);
-  const auto self = static_cast<uint64_t>(syscall(SYS_gettid));
-  if (g_failed_thread.exchange(self, std::memory_order_relaxed) == self) AbortWithoutHandler();
+  if (ThreadIsDying()) AbortWithoutHandler();
+  MarkThreadDying();
   abort();
+}
+
+void MarkThreadDying() { g_dying_thread.store(Self(), std::memory_order_relaxed); }
+
+bool ThreadIsDying() {
+  const uint64_t dying = g_dying_thread.load(std::memory_order_relaxed);
+  return dying != 0 && dying == Self();
 }
 
 void AbortWithoutHandler() {

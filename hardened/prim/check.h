@@ -10,6 +10,11 @@
 
 namespace hardened::prim {
 
+// Says that the calling thread is about to end the process; and asks whether it is. What it still
+// does, a SIGABRT handler of the program included, must not wait for a lock that it may hold.
+void MarkThreadDying();
+bool ThreadIsDying();
+
 // Writes "hardened: internal error: FILE:LINE: CONDITION" to fd 2 and aborts. A handler for SIGABRT
 // runs once; when it fails a check itself, the process ends at once.
 [[noreturn, gnu::cold, gnu::noinline]] void CheckFailed(const char* file, int line,

@@ -164,6 +164,7 @@ void ReportCorruption(const CorruptionReport& report) {
     if (first != self) WaitForFirstReporter();
     AbortWithoutHandler();
   }
+  MarkThreadDying();
   CopyToGlobal(report);
   WriteReport(report);
   abort();

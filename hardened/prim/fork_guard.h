@@ -1,7 +1,8 @@
 // fork_guard: handlers around fork().
 //
 // `prepare` handlers run in reverse order of registration, so the earliest one runs last: install
-// from a constructor, and other libraries' handlers may still allocate before our locks are taken.
+// with the first allocation, and other libraries' handlers may still allocate before our locks are
+// taken.
 // vfork(), clone() and raw system calls run no handlers.
 //
 // Threads: InstallForkHandlers() once; ForkHandlersInstalled() from any thread.
@@ -11,11 +12,11 @@
 
 namespace hardened::prim {
 
-// Registers the three with pthread_atfork(). May allocate (libc's list): not from inside malloc.
-// A second call fails a check. Returns: false if libc has no room.
+// Registers the three with pthread_atfork(). May allocate (libc's list): not with a lock held. A
+// second call changes nothing. Returns: false if libc has no room.
 bool InstallForkHandlers(void (*prepare)(), void (*parent)(), void (*child)());
 
-// Whether InstallForkHandlers() succeeded: proof that the constructor which calls it was linked in.
+// Whether InstallForkHandlers() succeeded: proof that its caller was linked in.
 bool ForkHandlersInstalled();
 
 }  // namespace hardened::prim

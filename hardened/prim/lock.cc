@@ -7,6 +7,8 @@
 
 #include <cerrno>
 
+#include "hardened/prim/check.h"
+
 namespace hardened::prim {
 namespace {
 
@@ -35,6 +37,9 @@ void Lock::AcquireSlow() {
     Pause();
     if (state_.load(std::memory_order_relaxed) == kFree && TryTake()) return;
   }
+  // The holder may be this very thread: it died under the lock, and a SIGABRT handler of the program
+  // came back for memory.
+  if (ThreadIsDying()) AbortWithoutHandler();
   const int saved_errno = errno;
   // Pairs with the release exchange in Release(). Taking the lock as kContended may cause one
   // needless wake-up; taking it as kHeld could lose one.

@@ -1,7 +1,6 @@
 #include "hardened/prim/page_source.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -34,13 +33,10 @@ class ErrnoKeeper {
 };
 
 int32_t MapLimit() {
-  const int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return kDefaultMapLimit;
   char text[16] = {};
-  const ssize_t got = read(fd, text, sizeof(text) - 1);
-  close(fd);
+  const size_t got = ReadSmallFile("/proc/sys/vm/max_map_count", text, sizeof(text) - 1);
   int32_t limit = 0;
-  for (ssize_t i = 0; i < got && i < 9 && text[i] >= '0' && text[i] <= '9'; ++i) {
+  for (size_t i = 0; i < got && i < 9 && text[i] >= '0' && text[i] <= '9'; ++i) {
     limit = limit * 10 + (text[i] - '0');
   }
   return limit > 0 ? limit : kDefaultMapLimit;
@@ -112,29 +108,31 @@ GuardKind LinuxPageSource::SettleGuardKind() {
   return kind;
 }
 
-bool LinuxPageSource::InstallGuard(void* start, size_t bytes) {
+bool LinuxPageSource::InstallGuard(void* start, size_t bytes, GuardChange change) {
   const ErrnoKeeper keep_errno;
   GuardKind kind = guard_kind();
   if (kind == GuardKind::kUnknown) kind = SettleGuardKind();
   Count(counters_.guard);
   if (kind == GuardKind::kAdvice && madvise(start, bytes, kGuardInstall) == 0) return true;
   // Either no such advice, or refused here (locked pages).
-  if (kind == GuardKind::kProtect &&
-      protect_budget_.fetch_sub(1, std::memory_order_relaxed) > 0 &&
-      mprotect(start, bytes, PROT_NONE) == 0) {
-    return true;
+  if (kind == GuardKind::kProtect) {
+    const int32_t charge = change == GuardChange::kWhole ? 1 : 0;
+    if (protect_budget_.fetch_sub(charge, std::memory_order_relaxed) >= charge &&
+        mprotect(start, bytes, PROT_NONE) == 0) {
+      return true;
+    }
+    protect_budget_.fetch_add(charge, std::memory_order_relaxed);
   }
-  if (kind == GuardKind::kProtect) protect_budget_.fetch_add(1, std::memory_order_relaxed);
   Count(counters_.guards_refused);
   return false;
 }
 
-bool LinuxPageSource::RemoveGuard(void* start, size_t bytes) {
+bool LinuxPageSource::RemoveGuard(void* start, size_t bytes, GuardChange change) {
   const ErrnoKeeper keep_errno;
   Count(counters_.unguard);
   if (guard_kind() == GuardKind::kAdvice) return madvise(start, bytes, kGuardRemove) == 0;
   if (mprotect(start, bytes, PROT_READ | PROT_WRITE) != 0) return false;
-  protect_budget_.fetch_add(1, std::memory_order_relaxed);
+  if (change == GuardChange::kWhole) protect_budget_.fetch_add(1, std::memory_order_relaxed);
   return true;
 }
 

@@ -16,6 +16,9 @@
 
 namespace hardened::prim {
 
+// Whether a call makes or ends a guard, or moves one end of a guard that stays.
+enum class GuardChange : uint8_t { kWhole, kPart };
+
 class PageSource {
  public:
   // `bytes` of address space without access, aligned to `alignment` (a power of two), near `hint`
@@ -31,11 +34,16 @@ class PageSource {
   virtual bool Drop(void* /*start*/, size_t /*bytes*/) { return false; }
   // Any access to these committed pages faults. False when no guard can be had: the range then
   // stays accessible.
-  virtual bool InstallGuard(void* /*start*/, size_t /*bytes*/) { return false; }
+  virtual bool InstallGuard(void* /*start*/, size_t /*bytes*/, GuardChange /*change*/) {
+    return false;
+  }
   // Undoes InstallGuard; the range may contain unguarded pages, which keep their contents.
-  virtual bool RemoveGuard(void* /*start*/, size_t /*bytes*/) { return false; }
+  virtual bool RemoveGuard(void* /*start*/, size_t /*bytes*/, GuardChange /*change*/) {
+    return false;
+  }
   // Moves the contents of committed pages to other committed pages of the same size without
-  // copying; the old pages read as zero afterwards.
+  // copying; the old pages read as zero afterwards. After a failure the target may be gone: it must
+  // be made again with Renew() before anything touches it.
   virtual bool MovePages(void* /*from*/, void* /*to*/, size_t /*bytes*/) { return false; }
   // After MovePages: makes the pages fresh again (zero, committed) so that the kernel can merge
   // their mapping with its neighbours.
@@ -71,13 +79,17 @@ class LinuxPageSource final : public PageSource {
   bool MakeReadable(void* start, size_t bytes) override;
   bool Commit(void* start, size_t bytes) override;
   bool Drop(void* start, size_t bytes) override;
-  bool InstallGuard(void* start, size_t bytes) override;
-  bool RemoveGuard(void* start, size_t bytes) override;
+  bool InstallGuard(void* start, size_t bytes, GuardChange change) override;
+  bool RemoveGuard(void* start, size_t bytes, GuardChange change) override;
   bool MovePages(void* from, void* to, size_t bytes) override;
   bool Renew(void* start, size_t bytes) override;
   void ExcludeFromDumps(void* start, size_t bytes) override;
   void Release(void* start, size_t bytes) override;
 
+  // Finds out which guards this system has; before a sandbox is entered that kills for trying.
+  void SettleGuards() {
+    if (guard_kind() == GuardKind::kUnknown) SettleGuardKind();
+  }
   GuardKind guard_kind() const { return guard_kind_.load(std::memory_order_relaxed); }
   const PageSourceCounters& counters() const { return counters_; }
 

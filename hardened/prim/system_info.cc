@@ -15,19 +15,26 @@ namespace {
 
 // Pages in the first field of /proc/self/statm, 0 when it cannot be read.
 size_t MappedPages() {
-  const int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return 0;
   char text[32] = {};
-  const ssize_t got = read(fd, text, sizeof(text) - 1);
-  close(fd);
+  const size_t got = ReadSmallFile("/proc/self/statm", text, sizeof(text) - 1);
   size_t pages = 0;
-  for (ssize_t i = 0; i < got && text[i] >= '0' && text[i] <= '9'; ++i) {
+  for (size_t i = 0; i < got && text[i] >= '0' && text[i] <= '9'; ++i) {
     pages = pages * 10 + static_cast<size_t>(text[i] - '0');
   }
   return pages;
 }
 
 }  // namespace
+
+// Through syscall(): open, read and close of libc are cancellation points, and the caller may hold
+// a lock.
+size_t ReadSmallFile(const char* path, char* out, size_t size) {
+  const long fd = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  const long got = syscall(SYS_read, fd, out, size);
+  syscall(SYS_close, fd);
+  return got > 0 ? static_cast<size_t>(got) : 0;
+}
 
 size_t PageSize() {
   static constinit std::atomic<size_t> cached{0};

@@ -19,6 +19,10 @@ size_t PageSize();
 // Bytes of address space that RLIMIT_AS still leaves to this process; SIZE_MAX when unlimited.
 size_t AddressSpaceLeft();
 
+// Reads the start of a small file without being a cancellation point.
+// Returns: how many bytes of `out` were filled; 0 when it cannot be read.
+size_t ReadSmallFile(const char* path, char* out, size_t size);
+
 // Milliseconds of a monotonic clock with a resolution of a few milliseconds. A vDSO read.
 uint64_t CoarseMilliseconds();
 

@@ -131,7 +131,10 @@ HARDENED_EXPORT int malloc_trim(size_t /*pad*/) {
   const int saved_errno = errno;
   const uint64_t now = prim::CoarseMilliseconds();
   core::run_cache.Purge(now, 0);
-  core::heap_registry.CollectPool();
+  core::heap_registry.CollectPool(/*all=*/true);
+  if (core::HasHeap()) {
+    static_cast<core::ThreadHeap*>(core::current_heap)->ReleaseEverything(/*keep_one=*/false);
+  }
   const size_t purged = core::heap_state.Purge(now, /*force=*/true);
   errno = saved_errno;
   return purged > 0 ? 1 : 0;

@@ -17,13 +17,14 @@ constexpr Placement kWindows = {.window_bytes = 256};
 
 class TestSlab {
  public:
-  explicit TestSlab(SizeClass size_class, bool zero = true) : size_class_(size_class) {
+  explicit TestSlab(SizeClass size_class, unsigned record_shift = 1, bool zero = true)
+      : size_class_(size_class) {
     if (!arena_.Create(pages_, 4 * kSegmentSize, random_)) ADD_FAILURE() << "no arena";
     bool fresh;
     first_ = arena_.AllocateSpan(SlabSlices(size_class), 1, &fresh);
-    block_ = arena_.AllocateMetadata(Slab::MetadataBytes(size_class));
+    block_ = arena_.AllocateMetadata(Slab::MetadataBytes(size_class, record_shift));
     slab_ = ::new (block_) Slab;
-    slab_->Initialise(arena_, first_, size_class, zero);
+    slab_->Initialise(arena_, first_, size_class, record_shift, zero);
   }
   Slab& operator*() { return *slab_; }
   Slab* operator->() { return slab_; }
@@ -34,7 +35,8 @@ class TestSlab {
     EXPECT_EQ(distance % SlotSize(size_class_), 0u);
     const uint32_t index = static_cast<uint32_t>(distance / SlotSize(size_class_));
     EXPECT_LT(index, slab_->slot_count());
-    EXPECT_EQ(entry.record, slab_->records() + index);
+    EXPECT_EQ(entry.record, slab_->RecordAt(index));
+    EXPECT_EQ(slab_->IndexOfRecord(entry.record), index);
     return index;
   }
   // One free slot.
@@ -64,7 +66,7 @@ class SlabDrawTest : public testing::TestWithParam<DrawRow> {};
 TEST_P(SlabDrawTest, NeverGivesATakenSlotAndGivesEveryFreeOne) {
   SeededStream random(11);
   for (unsigned c = 0; c < kSizeClassCount; c += 5) {
-    TestSlab slab(static_cast<SizeClass>(c));
+    TestSlab slab(static_cast<SizeClass>(c), /*record_shift=*/1 + c % 2);
     std::vector<uint32_t> taken;
     std::vector<bool> is_taken(slab->slot_count());
     for (int round = 0; round < 300; ++round) {
@@ -266,17 +268,18 @@ TEST(SlabTest, AReturnedLowSlotIsTheNextInOrder) {
 
 TEST(SlabTest, RecordsOfAFreshSlabTellWhetherItIsZero) {
   for (const bool zero : {true, false}) {
-    TestSlab slab(SizeClassOf(48), zero);
+    TestSlab slab(SizeClassOf(48), /*record_shift=*/2, zero);
     for (uint32_t i = 0; i < slab->slot_count(); ++i) {
-      ASSERT_EQ(IsKnownZero(slab->records()[i]), zero);
-      ASSERT_TRUE(NeverHandedOut(slab->records()[i]));
+      ASSERT_EQ(IsKnownZero(*slab->RecordAt(i)), zero);
+      ASSERT_TRUE(NeverHandedOut(*slab->RecordAt(i)));
     }
   }
 }
 
 TEST(SlabTest, DescribesEverySliceOfItself) {
   for (unsigned c = 0; c < kSizeClassCount; ++c) {
-    TestSlab slab(static_cast<SizeClass>(c));
+    const unsigned record_shift = 1 + c % 2;
+    TestSlab slab(static_cast<SizeClass>(c), record_shift);
     ThreadHeap* const owner = reinterpret_cast<ThreadHeap*>(0x1234);
     DescribeSlab(*slab, owner);
     SeededStream random(c);
@@ -288,9 +291,32 @@ TEST(SlabTest, DescribesEverySliceOfItself) {
       ASSERT_EQ(slice.owner.load(), owner);
       ASSERT_EQ(slice.use, SliceUse::kSlab);
       ASSERT_EQ(slice.size_class, c);
-      ASSERT_EQ(&slice.records[slice.IndexOf(address)], entry.record);
+      ASSERT_EQ(&slice.RecordAt(slice.IndexOf(address), record_shift), entry.record);
     }
     EXPECT_EQ(Slab::OfRecords(slab->records()), &*slab);
+  }
+}
+
+// Records, then the bitmap, within the block: all of it is used and none beyond.
+TEST(SlabTest, RecordsDoNotReachIntoTheBitmapNorPastTheBlock) {
+  for (unsigned c = 0; c < kSizeClassCount; ++c) {
+    for (const unsigned record_shift : {1u, 2u}) {
+      TestSlab slab(static_cast<SizeClass>(c), record_shift);
+      const uint32_t count = slab->slot_count();
+      for (uint32_t i = 0; i < count; ++i) {
+        slab->RecordAt(i)->store(0xffff);
+        if (record_shift == 2) slab->RecordAt(i)[1].store(0xffff);
+      }
+      SeededStream random(c);
+      std::set<uint32_t> drawn;
+      while (slab->free_count() > 0) drawn.insert(slab.DrawOne(kUniform, random));
+      EXPECT_EQ(drawn.size(), count) << "the bitmap was written over";
+      const uintptr_t end = reinterpret_cast<uintptr_t>(&*slab) +
+                            Slab::MetadataBytes(static_cast<SizeClass>(c), record_shift);
+      EXPECT_LE(reinterpret_cast<uintptr_t>(slab->RecordAt(count)) + (count + 63) / 64 * 8, end);
+      EXPECT_EQ(slab->IndexOfRecord(slab->records() - 1), UINT32_MAX);
+      EXPECT_EQ(slab->IndexOfRecord(slab->RecordAt(count)), UINT32_MAX);
+    }
   }
 }
 

@@ -50,9 +50,9 @@ struct DeadRow {
 
 TEST(SlotRecordTest, DeadStatesTellZeroAndUnused) {
   constexpr DeadRow kRows[] = {
-      {kUnusedZeroRecord, true, true},    {kUnusedDirtyRecord, false, true},
-      {kFreedRecord, false, false},       {kFreedZeroRecord, true, false},
-      {kQuarantinedRecord, false, false}, {kPendingRecord, false, false},
+      {kUnusedZeroRecord, true, true}, {kUnusedDirtyRecord, false, true},
+      {kFreedRecord, false, false},    {kFreedZeroRecord, true, false},
+      {kPendingRecord, false, false},
   };
   for (const DeadRow& row : kRows) {
     EXPECT_FALSE(IsLive(row.record)) << row.record;

@@ -168,11 +168,10 @@ TEST(DoubleFreeRaceDeathTest, MarksThatOverwroteEachOtherAreReportedAtTheCollect
     const auto race = [bytes] {
       char* block = Allocate(bytes);
       core::SliceDescriptor& slice = *core::heap_state.FindSlice(AddressOf(block));
-      core::SlotRecord& record = slice.records[slice.IndexOf(AddressOf(block))];
-      const core::RecordValue live = record.load();
+      core::SlotRecord& record = slice.RecordAt(slice.IndexOf(AddressOf(block)),
+                                                HeapUnderTest::kFeatures.core.record_shift);
       std::thread([block] { Free(block); }).join();
-      record.store(live);
-      Free(block);
+      record.store(core::kFreedRecord);
       CollectOrExit(bytes, block);
     };
     EXPECT_EXIT(race(), testing::KilledBySignal(SIGABRT),

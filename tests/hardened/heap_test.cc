@@ -10,6 +10,7 @@
 #include <cstring>
 #include <map>
 #include <ostream>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -187,24 +188,39 @@ TEST(HeapTest, ReallocInSmallStepsKeepsContents) {
 
 // ---- zero
 
-TEST(HeapTest, ZeroedMemoryIsZeroAfterDirtyReuseOfEveryClass) {
-  for (unsigned c = 0; c < core::kSizeClassCount; ++c) {
-    const core::SizeClass size_class = static_cast<core::SizeClass>(c);
-    const size_t bytes = core::SlotSize(size_class);
-    const size_t count = 3 * core::MagazineCapacity(size_class);
-    std::vector<char*> blocks(count);
-    for (int round = 0; round < 3; ++round) {
-      for (char*& block : blocks) {
-        block = AllocateZeroed(bytes);
-        ASSERT_EQ(FirstNonZero(block, bytes), bytes);
-        std::memset(block, 0xff, bytes);
-      }
-      // The odd ones come back first.
-      for (size_t i = 1; i < count; i += 2) Free(blocks[i]);
-      for (size_t i = 0; i < count; i += 2) Free(blocks[i]);
-    }
-  }
+// Frees after which slots of this size are handed out again, whatever waits in a quarantine.
+size_t FreesUntilReuse(core::SizeClass size_class) {
+  const QuarantineLimits& held = kFeatures.quarantine;
+  const size_t magazines = 3 * core::MagazineCapacity(size_class);
+  if (held.bytes == 0) return magazines;
+  return magazines + held.bytes / held.WeightOf(core::SlotSize(size_class)) + 2 * Quarantine::kPool;
 }
+
+class HeapClassTest : public testing::TestWithParam<unsigned> {};
+
+TEST_P(HeapClassTest, ZeroedMemoryIsZeroAfterDirtyReuse) {
+  const core::SizeClass size_class = static_cast<core::SizeClass>(GetParam());
+  const size_t bytes = core::SlotSize(size_class) - HeapUnderTest::Canary::kRoom;
+  const size_t count = core::MagazineCapacity(size_class);
+  std::vector<char*> blocks(count);
+  std::set<char*> seen;
+  size_t reused = 0;
+  for (size_t freed = 0; freed < 2 * FreesUntilReuse(size_class); freed += count) {
+    for (char*& block : blocks) {
+      block = AllocateZeroed(bytes);
+      ASSERT_EQ(FirstNonZero(block, bytes), bytes);
+      std::memset(block, 0xff, bytes);
+      reused += !seen.insert(block).second;
+    }
+    // The odd ones come back first.
+    for (size_t i = 1; i < count; i += 2) Free(blocks[i]);
+    for (size_t i = 0; i < count; i += 2) Free(blocks[i]);
+  }
+  EXPECT_GT(reused, count) << "no slot was handed out again";
+}
+
+INSTANTIATE_TEST_SUITE_P(Small, HeapClassTest, testing::Range(0u, 40u, 1u));
+INSTANTIATE_TEST_SUITE_P(Large, HeapClassTest, testing::Range(43u, 80u, 4u));
 
 TEST(HeapTest, ZeroedRunsAreZeroAfterDirtyReuse) {
   for (const size_t bytes : {70'000, 100'000, 1 << 20, 5 << 20, 12 << 20}) {

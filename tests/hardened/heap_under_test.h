@@ -25,14 +25,10 @@ inline char* AllocateAligned(size_t alignment, size_t bytes) {
       HeapUnderTest::AllocateAligned(alignment, bytes, core::AllocationKind::kAligned));
 }
 inline char* Reallocate(void* pointer, size_t bytes) {
-  return static_cast<char*>(HeapUnderTest::Reallocate(pointer, bytes, "realloc"));
+  return static_cast<char*>(HeapUnderTest::Reallocate(pointer, bytes, EntryPoint::kRealloc));
 }
-inline void Free(void* pointer) {
-  HeapUnderTest::Free(pointer, core::AllocationKind::kMalloc, "free");
-}
-inline size_t UsableSize(void* pointer) {
-  return HeapUnderTest::UsableSize(pointer, "malloc_usable_size");
-}
+inline void Free(void* pointer) { HeapUnderTest::Free(pointer, EntryPoint::kFree); }
+inline size_t UsableSize(void* pointer) { return HeapUnderTest::UsableSize(pointer); }
 inline uintptr_t AddressOf(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer); }
 
 }  // namespace hardened
