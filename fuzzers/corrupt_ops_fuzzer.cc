@@ -1,6 +1,6 @@
-// corrupt_ops_fuzzer: correct operations on Heap<Policy> (heap_program.h), then one crime, committed
-// in a forked child. The child must die of SIGABRT after the right report, and of nothing else; the
-// heap of the parent goes on unharmed.
+// corrupt_ops_fuzzer: correct operations on Heap<Policy> (heap_program.h), then one crime,
+// committed in a forked child. The child must die of SIGABRT after the right report, and of nothing
+// else; the heap of the parent goes on unharmed.
 //
 // Input: crime, operation, thread, block and two bytes of offset, then the program.
 //
@@ -10,6 +10,9 @@
 //              i  a pointer into a block, aligned         m  the same, misaligned
 //              w  a pointer from elsewhere                n  an address of the heap, any
 //              l  a freed block overwritten while it waits for its owner's collection
+//   and, where the level looks for it:
+//              o  a byte behind a block changed           a  a byte of a freed block changed
+//              k  a block ended by the wrong call         z  a block ended with the wrong size
 //   operation  f free   d delete   r realloc   u malloc_usable_size
 //   thread     0 .. 3: bit 0: the crime, bit 1: the free before it, on another thread
 //   block      which of the live (s: dead) blocks
@@ -33,6 +36,7 @@
 #include "fuzzers/failure_printer.h"
 #include "fuzzers/heap_program.h"
 #include "fuzzers/heap_runner.h"
+#include "hardened/entry_point.h"
 #include "hardened/prim/corruption_report.h"
 #include FUZZED_POLICY_HEADER
 
@@ -55,12 +59,27 @@ Runner& GlobalRunner() {
   return runner;
 }
 
-enum class Crime { kDoubleFree, kStale, kMovedByRealloc, kInterior, kMisaligned, kForeign, kNoBlock, kBadLink };
-enum class Use { kFree, kDelete, kReallocate, kUsableSize };
+enum class Crime {
+  kDoubleFree,
+  kStale,
+  kMovedByRealloc,
+  kInterior,
+  kMisaligned,
+  kForeign,
+  kNoBlock,
+  kBadLink,
+  kOverflow,
+  kWriteAfterFree,
+  kWrongCall,
+  kWrongSize,
+};
+constexpr std::string_view kCrimes = "dsvimwnloakz";  // in this order
+constexpr std::array kUses = {EntryPoint::kFree, EntryPoint::kDelete, EntryPoint::kRealloc,
+                              EntryPoint::kUsableSize};
 
 struct Plan {
   Crime crime = Crime::kDoubleFree;
-  Use use = Use::kFree;
+  EntryPoint use = EntryPoint::kFree;
   bool crime_elsewhere = false;  // on a thread of its own
   bool free_elsewhere = false;
   uint8_t block = 0;
@@ -68,8 +87,6 @@ struct Plan {
 };
 
 Plan ParsePlan(ByteReader& in) {
-  constexpr std::string_view kCrimes = "dsvimwnl";
-  constexpr std::string_view kUses = "fdru";
   const auto choose = [&in](std::string_view letters) {
     const uint8_t byte = in.Next();
     const size_t found = letters.find(static_cast<char>(byte));
@@ -77,7 +94,7 @@ Plan ParsePlan(ByteReader& in) {
   };
   Plan plan;
   plan.crime = static_cast<Crime>(choose(kCrimes));
-  plan.use = static_cast<Use>(choose(kUses));
+  plan.use = kUses[choose("fdru")];
   const uint8_t threads = in.Number();
   plan.crime_elsewhere = (threads & 1) != 0;
   plan.free_elsewhere = (threads & 2) != 0;
@@ -87,33 +104,27 @@ Plan ParsePlan(ByteReader& in) {
   return plan;
 }
 
-const char* FoundBy(Use use) {
+void Commit(EntryPoint use, void* pointer) {
   switch (use) {
-    case Use::kFree:
-      return "free";
-    case Use::kDelete:
-      return "operator delete";
-    case Use::kReallocate:
-      return "realloc";
-    case Use::kUsableSize:
-      return "malloc_usable_size";
+    case EntryPoint::kRealloc:
+      static_cast<void>(H::Reallocate(pointer, 100, use));
+      return;
+    case EntryPoint::kUsableSize:
+      static_cast<void>(H::UsableSize(pointer));
+      return;
+    default:
+      return H::Free(pointer, use);
   }
-  return "";
 }
 
-void Commit(Use use, void* pointer) {
-  switch (use) {
-    case Use::kFree:
-      return H::Free(pointer, AllocationKind::kMalloc, FoundBy(use));
-    case Use::kDelete:
-      return H::Free(pointer, AllocationKind::kNew, FoundBy(use));
-    case Use::kReallocate:
-      static_cast<void>(H::Reallocate(pointer, 100, FoundBy(use)));
-      return;
-    case Use::kUsableSize:
-      static_cast<void>(H::UsableSize(pointer, FoundBy(use)));
-      return;
-  }
+// The call that ends a block of this kind.
+EntryPoint FittingFree(AllocationKind kind) {
+  return kind == AllocationKind::kNew ? EntryPoint::kDelete : EntryPoint::kFree;
+}
+EntryPoint FittingSizedFree(AllocationKind kind) {
+  return kind == AllocationKind::kNew       ? EntryPoint::kDelete
+         : kind == AllocationKind::kAligned ? EntryPoint::kFreeAlignedSized
+                                            : EntryPoint::kFreeSized;
 }
 
 void OnThread(bool elsewhere, const auto& task) {
@@ -122,18 +133,20 @@ void OnThread(bool elsewhere, const auto& task) {
 }
 
 // The kind of a pointer to a block that is dead and was not handed out again.
-CorruptionKind DeadKind(Use use) {
-  return use == Use::kFree || use == Use::kDelete ? CorruptionKind::kDoubleFree
-                                                  : CorruptionKind::kStalePointer;
+CorruptionKind DeadKind(EntryPoint use) {
+  return FactsOf(use).frees ? CorruptionKind::kDoubleFree : CorruptionKind::kStalePointer;
 }
 
 // A crime with everything chosen: what the child does and how it must end.
 struct Charge {
   Plan plan;
-  void* pointer = nullptr;  // that the crime is about; kBadLink: of a size to allocate, see below
-  size_t bytes = 0;
+  void* pointer = nullptr;   // that the crime is about; kBadLink: none yet
+  void* reported = nullptr;  // that the report must name
+  size_t bytes = 0;          // of the block; kBadLink: to allocate
   AllocationKind kind = AllocationKind::kMalloc;
   std::vector<CorruptionKind> expected;
+  const char* found_by = "";
+  bool survives = false;  // reported, and the program goes on
 };
 
 char g_global[64];
@@ -141,8 +154,8 @@ thread_local char g_thread_local[64];
 
 void* ForeignPointer(uint16_t choice, void* on_stack) {
   static void* const on_system_heap = std::malloc(100);
-  static void* const mapped = mmap(nullptr, 1 << 16, PROT_READ | PROT_WRITE,
-                                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  static void* const mapped =
+      mmap(nullptr, 1 << 16, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   const auto& constants = *core::heap_constants;
   const uintptr_t cage_end = constants.cage_base + constants.cage_bytes;
   const std::array<uintptr_t, 16> all = {
@@ -166,9 +179,15 @@ void* ForeignPointer(uint16_t choice, void* on_stack) {
   return reinterpret_cast<void*>(all[choice % all.size()] + choice / all.size() % 16);
 }
 
+core::SliceDescriptor& SliceOf(const void* pointer) {
+  return *core::heap_state.FindSlice(reinterpret_cast<uintptr_t>(pointer));
+}
+
 // Chooses what the plan leaves open. Returns: false when the program left nothing to do it with.
 bool Prepare(const Plan& plan, const Runner& runner, void* on_stack, Charge* charge) {
   charge->plan = plan;
+  charge->found_by = FactsOf(plan.use).name;
+  constexpr const Features& kFeatures = FUZZED_POLICY::kFeatures;
   std::vector<const Block*> live;
   for (const Block& block : runner.blocks()) {
     if (block.live) live.push_back(&block);
@@ -176,6 +195,12 @@ bool Prepare(const Plan& plan, const Runner& runner, void* on_stack, Charge* cha
   const Block* const block = live.empty() ? nullptr : live[plan.block % live.size()];
   const auto at = [&charge](const void* start, size_t offset) {
     charge->pointer = reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(start) + offset);
+    charge->reported = charge->pointer;
+  };
+  const auto about_block = [&] {
+    at(block->start, 0);
+    charge->bytes = block->requested;
+    charge->kind = block->kind;
   };
   // What a pointer into a part of the heap that was used for something else may be called.
   const std::vector<CorruptionKind> anything_of_the_heap = {
@@ -184,9 +209,7 @@ bool Prepare(const Plan& plan, const Runner& runner, void* on_stack, Charge* cha
     case Crime::kDoubleFree:
     case Crime::kMovedByRealloc:
       if (block == nullptr) return false;
-      at(block->start, 0);
-      charge->bytes = block->requested;
-      charge->kind = block->kind;
+      about_block();
       charge->expected = {DeadKind(plan.use)};
       return true;
     case Crime::kStale: {
@@ -217,7 +240,8 @@ bool Prepare(const Plan& plan, const Runner& runner, void* on_stack, Charge* cha
     case Crime::kNoBlock: {
       if (!core::heap_state.started()) return false;
       // Near the blocks or far away.
-      const size_t range = plan.block % 2 == 0 ? size_t{64} << 20 : core::heap_constants->cage_bytes;
+      const size_t range =
+          plan.block % 2 == 0 ? size_t{64} << 20 : core::heap_constants->cage_bytes;
       const size_t offset = plan.offset * (range >> 16) + plan.block / 2 % 4 * 8;
       at(reinterpret_cast<void*>(core::heap_constants->cage_base), offset);
       charge->expected = anything_of_the_heap;
@@ -227,6 +251,50 @@ bool Prepare(const Plan& plan, const Runner& runner, void* on_stack, Charge* cha
     case Crime::kBadLink:
       charge->bytes = plan.offset % core::kMaxSlotSize + 1;
       charge->expected = {CorruptionKind::kBadLink};
+      charge->found_by = "collection";
+      return true;
+    case Crime::kOverflow: {
+      if (!kFeatures.canary || block == nullptr) return false;
+      const bool is_run = SliceOf(block->start).use == core::SliceUse::kRun;
+      // A run whose pages are full has no canary.
+      if (is_run && block->requested % core::kSlotAlignment == 0) return false;
+      about_block();
+      if ((KindBit(block->kind) & FactsOf(plan.use).accepts) == 0) {
+        charge->plan.use = FittingFree(block->kind);
+        charge->found_by = FactsOf(charge->plan.use).name;
+      }
+      // The first two bytes are canary in every slot.
+      const size_t behind = is_run ? 0 : plan.offset % 2;
+      charge->reported = static_cast<char*>(block->start) + block->requested + behind;
+      charge->expected = {CorruptionKind::kCanaryClobbered};
+      return true;
+    }
+    case Crime::kWriteAfterFree: {
+      if (!kFeatures.check_on_allocate || block == nullptr || block->requested == 0) return false;
+      const core::SliceDescriptor& slice = SliceOf(block->start);
+      if (slice.use != core::SliceUse::kSlab || slice.owner.load() != core::current_heap) {
+        return false;
+      }
+      about_block();
+      charge->reported =
+          static_cast<char*>(block->start) + plan.offset * size_t{61} % block->requested;
+      charge->expected = {CorruptionKind::kWriteAfterFree};
+      charge->found_by = "quarantine";
+      return true;
+    }
+    case Crime::kWrongCall:
+    case Crime::kWrongSize:
+      if (kFeatures.mismatch == MismatchAction::kIgnore || block == nullptr) return false;
+      about_block();
+      charge->survives = kFeatures.mismatch == MismatchAction::kReport;
+      if (plan.crime == Crime::kWrongCall) {
+        charge->expected = {CorruptionKind::kKindMismatch};
+        return (KindBit(block->kind) & FactsOf(plan.use).accepts) == 0;
+      }
+      if (!kFeatures.exact_size) return false;
+      charge->plan.use = FittingSizedFree(block->kind);
+      charge->found_by = FactsOf(charge->plan.use).name;
+      charge->expected = {CorruptionKind::kSizeMismatch};
       return true;
   }
   return false;
@@ -246,29 +314,50 @@ constexpr int kNotCommitted = 77;
 void CommitBadLink(const Charge& charge) {
   void* const pointer = H::Allocate(charge.bytes, AllocationKind::kMalloc);
   HARDENED_CHECK(pointer != nullptr);
-  std::thread([pointer] { H::Free(pointer, AllocationKind::kMalloc, "free"); }).join();
+  std::thread([pointer] { H::Free(pointer, EntryPoint::kFree); }).join();
   TellPointer(pointer);
   uint64_t word;
   std::memcpy(&word, pointer, sizeof(word));
   word ^= (charge.plan.offset | uint64_t{1}) << charge.plan.block % 48;
   std::memcpy(pointer, &word, sizeof(word));
-  static_cast<core::ThreadHeap*>(core::current_heap)->Collect();
+  static_cast<core::ThreadHeap*>(core::current_heap)->Collect(UINT32_MAX);
 }
 
 void CommitInChild(const Charge& charge) {
   const Plan& plan = charge.plan;
   if (plan.crime == Crime::kBadLink) return CommitBadLink(charge);
   if (plan.crime == Crime::kDoubleFree) {
-    OnThread(plan.free_elsewhere, [&] { H::Free(charge.pointer, charge.kind, "free"); });
+    OnThread(plan.free_elsewhere, [&] { H::Free(charge.pointer, FittingFree(charge.kind)); });
   }
   if (plan.crime == Crime::kMovedByRealloc) {
+    if (charge.kind == AllocationKind::kNew) _exit(kNotCommitted);
     OnThread(plan.free_elsewhere, [&] {
       const size_t bytes = charge.bytes * 2 + 200 + plan.offset;
-      if (H::Reallocate(charge.pointer, bytes, "realloc") == charge.pointer) _exit(kNotCommitted);
+      if (H::Reallocate(charge.pointer, bytes, EntryPoint::kRealloc) == charge.pointer)
+        _exit(kNotCommitted);
     });
   }
-  TellPointer(charge.pointer);
-  OnThread(plan.crime_elsewhere, [&] { Commit(plan.use, charge.pointer); });
+  TellPointer(charge.reported);
+  const auto change = [&] {
+    *static_cast<char*>(charge.reported) ^= static_cast<char>(1 + plan.offset % 255);
+  };
+  switch (plan.crime) {
+    case Crime::kWriteAfterFree:
+      H::Free(charge.pointer, FittingFree(charge.kind));
+      change();
+      static_cast<core::ThreadHeap*>(core::current_heap)->ReleaseEverything(/*keep_one=*/false);
+      return;
+    case Crime::kWrongSize:
+      OnThread(plan.crime_elsewhere, [&] {
+        H::FreeSized(charge.pointer, charge.bytes ^ (plan.offset + size_t{1}), plan.use);
+      });
+      return;
+    case Crime::kOverflow:
+      change();
+      [[fallthrough]];
+    default:
+      OnThread(plan.crime_elsewhere, [&] { Commit(plan.use, charge.pointer); });
+  }
 }
 
 [[noreturn]] void RunChild(const Charge& charge, int output) {
@@ -280,16 +369,6 @@ void CommitInChild(const Charge& charge) {
 }
 
 // ---- the parent
-
-// As the shim's fork handlers.
-pid_t ForkWithHeap() {
-  core::heap_registry.LockForFork();
-  core::run_cache.LockForFork();
-  const pid_t pid = fork();
-  core::run_cache.UnlockAfterFork(/*in_child=*/pid == 0);
-  core::heap_registry.UnlockAfterFork(/*in_child=*/pid == 0);
-  return pid;
-}
 
 std::string ReadAll(int fd) {
   std::string text;
@@ -305,9 +384,13 @@ std::string ReadAll(int fd) {
 // Returns: what is wrong with how the child ended; empty: nothing.
 std::string Verdict(const Charge& charge, int status, const std::string& output) {
   if (WIFEXITED(status) && WEXITSTATUS(status) == kNotCommitted) return "";
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return "the crime passed in silence";
-  if (WIFEXITED(status)) return "exit with " + std::to_string(WEXITSTATUS(status));
-  if (WTERMSIG(status) != SIGABRT) return "signal " + std::to_string(WTERMSIG(status));
+  if (WIFEXITED(status)) {
+    if (WEXITSTATUS(status) != 0) return "exit with " + std::to_string(WEXITSTATUS(status));
+    if (!charge.survives) return "the crime passed in silence";
+  } else {
+    if (charge.survives) return "signal " + std::to_string(WTERMSIG(status)) + ", not a report";
+    if (WTERMSIG(status) != SIGABRT) return "signal " + std::to_string(WTERMSIG(status));
+  }
 
   const size_t end_of_pointer = output.find('\n');
   if (output.compare(0, 8, "pointer ") != 0 || end_of_pointer == std::string::npos) {
@@ -326,8 +409,7 @@ std::string Verdict(const Charge& charge, int status, const std::string& output)
   if (report.find("\n  pointer   " + pointer + "  (") == std::string::npos) {
     return "the report does not name " + pointer;
   }
-  const std::string found_by =
-      charge.plan.crime == Crime::kBadLink ? "collection" : FoundBy(charge.plan.use);
+  const std::string found_by = charge.found_by;
   if (report.find("\n  found by  " + found_by + ", level " + FUZZED_POLICY::kFeatures.name +
                   "\n") == std::string::npos) {
     return "not found by " + found_by;
@@ -338,7 +420,7 @@ std::string Verdict(const Charge& charge, int status, const std::string& output)
 void CommitAndJudge(const Charge& charge) {
   int ends[2];
   HARDENED_CHECK(pipe(ends) == 0);
-  const pid_t pid = ForkWithHeap();
+  const pid_t pid = fork();
   HARDENED_CHECK(pid >= 0);
   if (pid == 0) RunChild(charge, ends[1]);
   close(ends[1]);
@@ -352,9 +434,9 @@ void CommitAndJudge(const Charge& charge) {
     std::fprintf(stderr,
                  "corrupt_ops_fuzzer: %s\n  crime \"%c\" %s, on threads %d after %d, pointer %p, "
                  "%zu bytes, offset %u\n%s\n",
-                 verdict.c_str(), "dsvimwnl"[static_cast<int>(charge.plan.crime)],
-                 FoundBy(charge.plan.use), charge.plan.crime_elsewhere, charge.plan.free_elsewhere,
-                 charge.pointer, charge.bytes, charge.plan.offset, output.c_str());
+                 verdict.c_str(), kCrimes[static_cast<size_t>(charge.plan.crime)], charge.found_by,
+                 charge.plan.crime_elsewhere, charge.plan.free_elsewhere, charge.pointer,
+                 charge.bytes, charge.plan.offset, output.c_str());
   }
   HARDENED_CHECK(verdict.empty());
 }

@@ -30,8 +30,8 @@ constexpr std::array kLetters = {
     Letter{'r', OperationKind::kReallocate},
 };
 
-constexpr std::array kSizeForms = {'b', 'c', '+', '-', 'p', 'q', 'o', 'k', 'w',
-                                   's', 't', 'j', 'm', 'h', 'c', 'p'};
+constexpr std::array kSizeForms = {'b', 'c', '+', '-', 'p', 'q', 'o', 'k',
+                                   'w', 's', 't', 'j', 'm', 'h', 'c', 'p'};
 
 bool IsUpper(uint8_t byte) { return byte >= 'A' && byte <= 'Z'; }
 bool IsLower(uint8_t byte) { return byte >= 'a' && byte <= 'z'; }
@@ -76,7 +76,7 @@ size_t Size(ByteReader& in) {
     case 'k':
       return n << 10;
     case 'w':
-      return n * 257;
+      return n << 8 | in.Number();
     case 's':
       return slices;
     case 't':
@@ -84,15 +84,15 @@ size_t Size(ByteReader& in) {
     case 'j':
       return n << 15;
     case 'm': {
-      constexpr std::array<size_t, 8> kThresholds = {1 << 20, 4 << 20, 512 << 10, 2 << 20,
-                                                     8 << 20, 16 << 20, 32 << 20, 3 << 20};
+      constexpr std::array<size_t, 8> kThresholds = {1 << 20, 4 << 20,  512 << 10, 2 << 20,
+                                                     8 << 20, 16 << 20, 32 << 20,  3 << 20};
       constexpr std::array<ptrdiff_t, 4> kDistances = {0, 1, -1, -4096};
       return kThresholds[n % 8] + static_cast<size_t>(kDistances[n / 8 % 4]);
     }
     default: {
-      constexpr std::array<size_t, 6> kImpossible = {SIZE_MAX,          SIZE_MAX / 2,
+      constexpr std::array<size_t, 6> kImpossible = {SIZE_MAX,           SIZE_MAX / 2,
                                                      SIZE_MAX / 2 + 257, SIZE_MAX - 4096,
-                                                     SIZE_MAX >> 16,    SIZE_MAX >> 12};
+                                                     SIZE_MAX >> 16,     SIZE_MAX >> 12};
       return kImpossible[n % 6] - n / 6;
     }
   }
@@ -160,20 +160,20 @@ void WriteCall(const Step& step, std::string_view slot, RawWriter& out) {
       break;
     case OperationKind::kAllocateAligned:
       assign("AllocateAligned(").Decimal(step.alignment).Text("u, ").Decimal(step.bytes);
-      out.Text("u, AllocationKind::kMalloc);");
+      out.Text("u, AllocationKind::kAligned);");
       break;
     case OperationKind::kReallocate:
       assign("Reallocate(block[").Text(slot).Text("], ").Decimal(step.bytes);
-      out.Text("u, \"realloc\");");
+      out.Text("u, EntryPoint::kRealloc);");
       break;
     case OperationKind::kFree:
-      out.Text("Heap::Free(block[").Text(slot).Text("], AllocationKind::kMalloc, \"free\");");
+      out.Text("Free(block[").Text(slot).Text("]);");
       break;
     case OperationKind::kInspect:
-      out.Text("Heap::UsableSize(block[").Text(slot).Text("], \"malloc_usable_size\");");
+      out.Text("Heap::UsableSize(block[").Text(slot).Text("]);");
       break;
     case OperationKind::kTrim:
-      out.Text("Trim();  // as malloc_trim() in shim/statistics.cc");
+      out.Text("Trim();");
       break;
     case OperationKind::kEndHelper:
       out.Text("helper.End();");
@@ -200,7 +200,10 @@ size_t RepeatedSteps(std::span<const Step> steps, size_t first) {
 void PrintSteps(std::span<const Step> steps, const char* policy) {
   RawWriter out;
   out.Text("\n// ---- ").Decimal(steps.size()).Text(" steps; the last one failed\n");
-  out.Text("// HARDENED_SEED was set; blocks were filled by the fuzzer.\n");
+  out.Text(
+      "// HARDENED_SEED was set, blocks were filled. Free(): the call that fits, for odd slots "
+      "its\n");
+  out.Text("// sized form. Trim(): as malloc_trim() in shim/statistics.cc.\n");
   out.Text("using Heap = hardened::Heap<").Text(policy).Text(">;\n");
   out.Text("using hardened::core::AllocationKind;\n");
   out.Text("hardened::fuzzers::HelperThread helper;\n");

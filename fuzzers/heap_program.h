@@ -14,7 +14,7 @@
 // are 16, 32 .. 512. align: a power of two. size: a form and a number N:
 //
 //   b  N bytes                          k  N KiB                 s  N slices less two pages
-//   c  the slot size of class N         w  257 N bytes           t  one more
+//   c  the slot size of class N         w  N M: 256 N + M bytes  t  one more
 //   +  one more          -  one less    j  32 N KiB              m  around 1, 4, 32 MiB ...
 //   p  64 KiB and N pages               h  more than there is
 //   q  one more          o  one less

@@ -28,6 +28,8 @@
 #include "hardened/core/heap_state.h"
 #include "hardened/core/run.h"
 #include "hardened/core/thread_heap.h"
+#include "hardened/damage.h"
+#include "hardened/entry_point.h"
 #include "hardened/heap.h"
 #include "hardened/prim/check.h"
 #include "hardened/prim/system_info.h"
@@ -85,8 +87,8 @@ class Pattern {
     });
   }
   static void CheckRange(const Block& block, const void* start, size_t offset, size_t length) {
-    const bool content_is_kept = std::memcmp(static_cast<const char*>(start) + offset,
-                                             At(block.seed, offset), length) == 0;
+    const bool content_is_kept =
+        std::memcmp(static_cast<const char*>(start) + offset, At(block.seed, offset), length) == 0;
     HARDENED_CHECK(content_is_kept);
   }
 
@@ -165,8 +167,8 @@ class HeapRunner {
     return {
         .live_slots = tally.taken_slots - tally.remote_sent_slots,
         .live_runs = core::run_counters.live.load(),
-        .live_bytes = tally.taken_bytes - tally.remote_sent_bytes +
-                      core::run_counters.live_bytes.load(),
+        .live_bytes =
+            tally.taken_bytes - tally.remote_sent_bytes + core::run_counters.live_bytes.load(),
     };
   }
 
@@ -216,10 +218,9 @@ class HeapRunner {
   // One step, by the calling thread.
   void DoHere(OperationKind kind, bool on_helper, uint32_t slot, size_t alignment, size_t bytes) {
     const bool live = blocks_[slot].live;
-    const bool allocates = kind == OperationKind::kAllocate ||
-                           kind == OperationKind::kAllocateNew ||
-                           kind == OperationKind::kAllocateZeroed ||
-                           kind == OperationKind::kAllocateAligned;
+    const bool allocates =
+        kind == OperationKind::kAllocate || kind == OperationKind::kAllocateNew ||
+        kind == OperationKind::kAllocateZeroed || kind == OperationKind::kAllocateAligned;
     if (!allocates && !live) return;
     const bool impossible = bytes > size_t{1} << 47;
     if ((allocates || kind == OperationKind::kReallocate) && !impossible &&
@@ -227,6 +228,8 @@ class HeapRunner {
       return;
     }
     if (allocates && live) DoHere(OperationKind::kFree, on_helper, slot, 1, 0);
+    const bool is_new = live && blocks_[slot].kind == core::AllocationKind::kNew;
+    if (kind == OperationKind::kReallocate && is_new) kind = OperationKind::kInspect;
     // realloc to 0 is a free, the entry points' business.
     if (kind == OperationKind::kReallocate && bytes == 0) kind = OperationKind::kFree;
     Note(kind, on_helper, slot, alignment, bytes);
@@ -246,8 +249,9 @@ class HeapRunner {
 
   void Allocate(OperationKind kind, uint32_t slot, size_t alignment, size_t bytes) {
     Block& block = blocks_[slot];
-    block.kind = kind == OperationKind::kAllocateNew ? core::AllocationKind::kNew
-                                                     : core::AllocationKind::kMalloc;
+    block.kind = kind == OperationKind::kAllocateNew       ? core::AllocationKind::kNew
+                 : kind == OperationKind::kAllocateAligned ? core::AllocationKind::kAligned
+                                                           : core::AllocationKind::kMalloc;
     void* start = nullptr;
     if (kind == OperationKind::kAllocateZeroed) {
       start = H::AllocateZeroed(bytes);
@@ -281,7 +285,7 @@ class HeapRunner {
     const size_t kept = std::min(block.usable, bytes);
     const size_t kept_page = std::min(kept, kPatternPage);
     Pattern::FillRange(block, kept - kept_page, kept_page);
-    void* start = H::Reallocate(block.start, bytes, "realloc");
+    void* start = H::Reallocate(block.start, bytes, EntryPoint::kRealloc);
     if (bytes > size_t{1} << 47) {
       HARDENED_CHECK(start == nullptr);
       Pattern::Check(block, block.start, block.usable);
@@ -305,13 +309,25 @@ class HeapRunner {
     Pattern::Check(block, block.start, block.usable);
     Leave(slot);
     dead_.push_back(block.start);
-    H::Free(block.start, block.kind,
-            block.kind == core::AllocationKind::kNew ? "operator delete" : "free");
+    FreeOrFreeSized(block, /*sized=*/slot % 2 != 0);
+  }
+
+  // Ends the life of a block by the call that fits it.
+  static void FreeOrFreeSized(const Block& block, bool sized) {
+    EntryPoint entry_point = EntryPoint::kFree;
+    if (block.kind == core::AllocationKind::kNew) {
+      entry_point = EntryPoint::kDelete;
+    } else if (sized) {
+      entry_point = block.kind == core::AllocationKind::kMalloc ? EntryPoint::kFreeSized
+                                                                : EntryPoint::kFreeAlignedSized;
+    }
+    sized ? H::FreeSized(block.start, block.requested, entry_point)
+          : H::Free(block.start, entry_point);
   }
 
   void Inspect(uint32_t slot) {
     const Block& block = blocks_[slot];
-    HARDENED_CHECK(H::UsableSize(block.start, "malloc_usable_size") == block.usable);
+    HARDENED_CHECK(H::UsableSize(block.start) == block.usable);
     Pattern::Check(block, block.start, block.usable);
   }
 
@@ -320,7 +336,7 @@ class HeapRunner {
     Block& block = blocks_[slot];
     block.start = start;
     block.requested = bytes;
-    block.usable = H::UsableSize(start, "malloc_usable_size");
+    block.usable = H::UsableSize(start);
     if constexpr (Policy::kFeatures.exact_size) {
       HARDENED_CHECK(block.usable == block.requested);
     } else {
@@ -357,7 +373,10 @@ class HeapRunner {
     if (!core::heap_state.started()) return;
     const uint64_t now = prim::CoarseMilliseconds();
     core::run_cache.Purge(now, 0);
-    core::heap_registry.CollectPool();
+    core::heap_registry.CollectPool(/*all=*/true);
+    if (core::HasHeap()) {
+      static_cast<core::ThreadHeap*>(core::current_heap)->ReleaseEverything(/*keep_one=*/false);
+    }
     core::heap_state.Purge(now, /*force=*/true);
   }
 
@@ -376,15 +395,11 @@ class HeapRunner {
   // doing so arrives a round later.
   static void ReleaseEverything() {
     if (!core::heap_state.started()) return;
-    for (int round = 0; round < 3; ++round) {
-      if (core::HasHeap()) {
-        static_cast<core::ThreadHeap*>(core::current_heap)->ReleaseEverything();
-      }
-      Trim();
-    }
+    for (int round = 0; round < 3; ++round) Trim();
     const core::ArenaCounters arena = core::heap_state.Counters();
     HARDENED_CHECK(arena.used_bytes == 0);
     HARDENED_CHECK(arena.dirty_bytes == 0);
+    if (Policy::kFeatures.mismatch != MismatchAction::kIgnore) HARDENED_CHECK(MismatchCount() == 0);
   }
 
   std::vector<Block> blocks_;

@@ -135,6 +135,9 @@ void CountAccepted(Random& random, uintptr_t stored_at, uintptr_t slot) {
     const uintptr_t elsewhere = stored_at ^ (random.Next() % 0xfff + 1) << 4;
     moved_words.Add(Accepts(keys, elsewhere, encoded));
     other_keys.Add(Accepts(RandomKeys(random), stored_at, encoded));
+    // Words for the same slot say nothing about each other.
+    HARDENED_CHECK((encoded ^ EncodeLink(keys, elsewhere, slot)) << (64 - core::kLinkTagShift) !=
+                   0);
     plain_addresses.Add(Accepts(keys, stored_at ^ static_cast<uintptr_t>(i) << 4, slot));
   }
   cleared_words.Add(Accepts(keys, stored_at, 0));

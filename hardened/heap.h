@@ -123,7 +123,9 @@ class Heap {
         return ReportCanaryOf(pointer, entry_point);
       }
     }
+    // Before the wipe: a free by another thread that sees wiped memory then also sees why.
     const bool wipe = size <= kFeatures.wipe_limit;
+    record.store(wipe ? core::kFreedZeroRecord : core::kFreedRecord, std::memory_order_release);
     if (wipe) {
       // Long wipes are a call, which the walk of the others need not prepare for.
       if (kFeatures.wipe_limit > kWipeInline && ABSL_PREDICT_FALSE(size > kWipeInline)) {
@@ -131,7 +133,6 @@ class Heap {
       }
       WipeInline(pointer, size);
     }
-    record.store(wipe ? core::kFreedZeroRecord : core::kFreedRecord, std::memory_order_relaxed);
     if constexpr (kFeatures.quarantine.bytes > 0) {
       Quarantine& quarantine = PlugsOf(*heap).quarantine;
       if (quarantine.Add(pointer, index, kWeights[size_class])) return Evict();
@@ -355,6 +356,11 @@ class Heap {
       }
       const uint64_t value = SlotCanary::Value(address, live.life());
       if (SlotCanary::Intact(address, size, slack, value)) return;
+      // Freed in this very moment by another thread, which wiped it?
+      const core::RecordValue now = live.record->load(std::memory_order_acquire);
+      if (now != live.value && now != core::kPendingRecord) {
+        ReportBadPointer(pointer, UseOf(entry_point), FactsOf(entry_point).name);
+      }
       ReportCanary(address, SlotCanary::FirstDamage(address, size, slack, value), size - slack,
                    FactsOf(entry_point).name);
     }
@@ -502,7 +508,9 @@ class Heap {
 
   // Both on a claimed allocation whose canary was checked.
   static bool ResizeInPlace(void* pointer, const LiveAllocation& live, size_t bytes) {
-    core::RecordValue resized = live.value;
+    // What realloc returns was allocated by realloc, whatever it was before.
+    constexpr core::AllocationKind kind = core::AllocationKind::kMalloc;
+    core::RecordValue resized = core::LiveRecord(kind, 0);
     if (live.is_run) {
       // A run that shrinks below half of itself moves, so that address space is not wasted.
       if (bytes <= kMaxSlotRequest || bytes < live.run().page_bytes / 2) return false;
@@ -517,7 +525,7 @@ class Heap {
         const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
         SlotCanary::WriteKeeping(address, size, slack, SlotCanary::Value(address, live.life()));
       }
-      resized = core::LiveRecord(core::KindOf(live.value), slack);
+      resized = core::LiveRecord(kind, slack);
     }
     // Pairs with the acquire load of a neighbour's check.
     live.record->store(resized, std::memory_order_release);

@@ -90,6 +90,9 @@ class Arena {
 
   void set_purge_policy(const PurgePolicy& policy) { purge_policy_ = policy; }
 
+  bool OwnsMetadata(const void* block) const {
+    return reinterpret_cast<uintptr_t>(block) - metadata_ < metadata_bytes_;
+  }
   bool Contains(uintptr_t address) const { return address - base_ < heap_bytes_; }
   uintptr_t base() const { return base_; }
   size_t heap_bytes() const { return heap_bytes_; }

@@ -79,6 +79,7 @@ bool HeapState::MakeFirstArena() {
     if (bytes <= kSegmentSize) return false;
   }
   arenas_[0] = &first_arena_;
+  MakeSpareArena(first_arena_);
   arena_count_.store(1, std::memory_order_release);
   return true;
 }
@@ -89,8 +90,7 @@ Arena* HeapState::FindArena(uintptr_t address) const {
   return segment_map_.Find(address);
 }
 
-bool HeapState::CreateArena(Arena& arena, size_t least_bytes) {
-  size_t bytes = first_arena_.heap_bytes();
+bool HeapState::CreateArena(Arena& arena, size_t bytes, size_t least_bytes) {
   const size_t left = prim::AddressSpaceLeft();
   while (bytes > least_bytes && bytes > left / kLimitShare) bytes /= 2;
   for (;; bytes /= 2) {
@@ -99,26 +99,32 @@ bool HeapState::CreateArena(Arena& arena, size_t least_bytes) {
     if (bytes == RoundUpTo(least_bytes, kSegmentSize)) return false;
   }
   arena.set_purge_policy(heap_constants->options.purge);
-  if (segment_map_.Register(arena.base(), arena.heap_bytes(), &arena, first_arena_)) return true;
-  segment_map_.Unregister(arena.base(), arena.heap_bytes());
+  if (segment_map_.Register(arena.base(), arena.heap_bytes(), &arena, arena)) return true;
+  segment_map_.Unregister(arena.base(), arena.heap_bytes(), arena);
   arena.Destroy();
   return false;
 }
 
-bool HeapState::AddArena(size_t least_bytes, uint32_t seen) {
+void HeapState::MakeSpareArena(Arena& source) {
+  void* block = source.AllocateMetadata(sizeof(Arena) + alignof(Arena));
+  spare_arena_ =
+      block == nullptr
+          ? nullptr
+          : ::new (reinterpret_cast<void*>(
+                RoundUpTo(reinterpret_cast<uintptr_t>(block), alignof(Arena)))) Arena;
+}
+
+bool HeapState::AddArena(size_t least_bytes, bool for_metadata, uint32_t seen) {
   const prim::LockGuard guard(arenas_lock_);
   const uint32_t count = arena_count_.load(std::memory_order_relaxed);
   if (count != seen) return true;
   if (count == kMaxArenas) return false;
-  if (spare_arena_ == nullptr) {
-    void* block = first_arena_.AllocateMetadata(sizeof(Arena) + alignof(Arena));
-    if (block == nullptr) return false;
-    const uintptr_t aligned = RoundUpTo(reinterpret_cast<uintptr_t>(block), alignof(Arena));
-    spare_arena_ = ::new (reinterpret_cast<void*>(aligned)) Arena;
-  }
-  if (!CreateArena(*spare_arena_, least_bytes)) return false;
+  if (spare_arena_ == nullptr) return false;
+  // An arena for the sake of its metadata is as small as can be: there is heap enough.
+  const size_t bytes = for_metadata ? least_bytes : first_arena_.heap_bytes();
+  if (!CreateArena(*spare_arena_, bytes, least_bytes)) return false;
   arenas_[count] = spare_arena_;
-  spare_arena_ = nullptr;
+  MakeSpareArena(*arenas_[count]);
   arena_count_.store(count + 1, std::memory_order_release);
   return true;
 }
@@ -137,7 +143,7 @@ ArenaSpan HeapState::AllocateSpan(uint32_t slices, uint32_t alignment, uint32_t 
       if (span.first == kRefusedSpan) return ArenaSpan{};
       if (span.first != kNoSpan) return span;
     }
-  } while (AddArena(least, tried));
+  } while (AddArena(least, /*for_metadata=*/false, tried));
   return ArenaSpan{};
 }
 
@@ -150,7 +156,7 @@ void* HeapState::AllocateMetadata(size_t bytes, Arena** source) {
       if (source != nullptr) *source = arenas_[tried];
       return block;
     }
-  } while (AddArena(kSegmentSize, tried));
+  } while (AddArena(kSegmentSize, /*for_metadata=*/true, tried));
   return nullptr;
 }
 

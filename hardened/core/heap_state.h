@@ -122,11 +122,12 @@ class alignas(4096) HeapState {
  private:
   static constexpr uint32_t kMaxArenas = 256;
 
+  void MakeSpareArena(Arena& source) ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
   bool MakeFirstArena() ABSL_LOCKS_EXCLUDED(arenas_lock_);
   // Adds an arena of at least `least_bytes`, unless there are more than `seen` already.
   // Returns: whether there is one to try that the caller has not seen.
-  bool AddArena(size_t least_bytes, uint32_t seen) ABSL_LOCKS_EXCLUDED(arenas_lock_);
-  bool CreateArena(Arena& arena, size_t least_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
+  bool AddArena(size_t least_bytes, bool for_metadata, uint32_t seen) ABSL_LOCKS_EXCLUDED(arenas_lock_);
+  bool CreateArena(Arena& arena, size_t bytes, size_t least_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
 
   std::atomic<bool> started_{false};
   Arena first_arena_;
@@ -135,7 +136,8 @@ class alignas(4096) HeapState {
   uint64_t streams_ ABSL_GUARDED_BY(arenas_lock_) = 0;
   std::atomic<uint32_t> arena_count_{0};
   std::array<Arena*, kMaxArenas> arenas_{};
-  Arena* spare_arena_ ABSL_GUARDED_BY(arenas_lock_) = nullptr;  // left by an attempt that failed
+  // The next arena's object. Made when the last arena was, while there was metadata for it.
+  Arena* spare_arena_ ABSL_GUARDED_BY(arenas_lock_) = nullptr;
   SegmentMap segment_map_;
 };
 

@@ -21,10 +21,15 @@ bool SegmentMap::Register(uintptr_t start, size_t bytes, Arena* arena, Arena& me
   return true;
 }
 
-void SegmentMap::Unregister(uintptr_t start, size_t bytes) {
+void SegmentMap::Unregister(uintptr_t start, size_t bytes, const Arena& metadata_source) {
   for (uintptr_t at = start; at - start < bytes && at >> kAddressBits == 0; at += kSegmentSize) {
-    Leaf* leaf = root_[at >> (kSegmentShift + kLeafBits)].load(std::memory_order_relaxed);
+    std::atomic<Leaf*>& slot = root_[at >> (kSegmentShift + kLeafBits)];
+    Leaf* leaf = slot.load(std::memory_order_relaxed);
     if (leaf == nullptr) continue;
+    if (metadata_source.OwnsMetadata(leaf)) {
+      slot.store(nullptr, std::memory_order_release);
+      continue;
+    }
     leaf->arenas[at >> kSegmentShift & ((size_t{1} << kLeafBits) - 1)].store(
         nullptr, std::memory_order_release);
   }

@@ -43,8 +43,9 @@ class SegmentMap {
   // `metadata_source`.
   // Returns: false when a leaf could not be had; some segments may then be registered.
   bool Register(uintptr_t start, size_t bytes, Arena* arena, Arena& metadata_source);
-  // Undoes Register(), a failed one too. Requires: nothing was allocated there.
-  void Unregister(uintptr_t start, size_t bytes);
+  // Undoes Register(), a failed one too, and drops the leaves that came from `metadata_source`.
+  // Requires: nothing was allocated there.
+  void Unregister(uintptr_t start, size_t bytes, const Arena& metadata_source);
 
  private:
   std::atomic<Leaf*> root_[size_t{1} << kRootBits] = {};

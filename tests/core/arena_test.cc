@@ -15,6 +15,10 @@ namespace hardened::core {
 namespace {
 
 constexpr size_t kHeapBytes = 64 << 20;
+constexpr size_t kBlockBytesPerSlice = 20 << 10;
+
+// No room for it, or no memory.
+bool IsSpan(uint32_t first) { return first < kRefusedSpan; }
 
 uint64_t* WordsOf(const Arena& arena, uint32_t slice) {
   return reinterpret_cast<uint64_t*>(arena.AddressOf(slice));
@@ -33,11 +37,11 @@ struct TestArena {
   Arena arena;
 
   explicit TestArena(size_t heap_bytes = kHeapBytes, uint64_t seed = 1) : random(seed) {
-    if (!arena.Create(pages, heap_bytes, random)) ADD_FAILURE() << "no arena";
+    if (!arena.Create(pages, heap_bytes, kBlockBytesPerSlice, random)) ADD_FAILURE() << "no arena";
   }
   uint32_t Allocate(uint32_t slices, uint32_t alignment = 1) {
     bool zero;
-    return arena.AllocateSpan(slices, alignment, &zero);
+    return arena.AllocateSpan(slices, alignment, /*lead=*/0, &zero);
   }
   uint64_t Segments() { return arena.Counters().committed_bytes / kSegmentSize; }
 };
@@ -51,10 +55,11 @@ class ArenaModelTest : public testing::TestWithParam<uint64_t> {
   void Allocate() {
     const uint32_t slices = random_.Between(1, 1u << random_.Below(6));
     const uint32_t alignment = random_.Below(4) == 0 ? 1u << random_.Below(7) : 1;
+    const uint32_t lead = random_.Below(2) * random_.Below(slices);
     bool zero = false;
-    const uint32_t first = arena_.AllocateSpan(slices, alignment, &zero);
-    if (first == kNoSpan) return;
-    ASSERT_EQ(arena_.AddressOf(first) % (alignment * kSliceSize), 0u);
+    const uint32_t first = arena_.AllocateSpan(slices, alignment, lead, &zero);
+    if (!IsSpan(first)) return;
+    ASSERT_EQ(arena_.AddressOf(first + lead) % (alignment * kSliceSize), 0u);
     AddRange(first, slices);
     if (zero) {
       ASSERT_TRUE(ReadsAsZero(arena_, first, slices)) << "said to be zero";
@@ -158,7 +163,7 @@ TEST(ArenaTest, GrowsGeometricallyUpToSixteenSegmentsAtATime) {
   TestArena test(size_t{512} << 20);
   std::vector<uint64_t> steps;
   uint64_t before = 0;
-  while (test.Allocate(1) != kNoSpan) {
+  while (IsSpan(test.Allocate(1))) {
     const uint64_t segments = test.Segments();
     if (segments != before) steps.push_back(segments - before);
     before = segments;
@@ -177,7 +182,7 @@ TEST(ArenaTest, NothingIsCommittedBeforeTheFirstSpan) {
 
 TEST(ArenaTest, ALongSpanGrowsTheArenaByWhatItNeeds) {
   TestArena test(size_t{512} << 20);
-  EXPECT_NE(test.Allocate(1000), kNoSpan);
+  EXPECT_TRUE(IsSpan(test.Allocate(1000)));
   // 16 would do; good fit does not see a span shorter than the next list and grows once more.
   EXPECT_GE(test.Segments(), 16u);
   EXPECT_LE(test.Segments(), 34u);
@@ -199,7 +204,7 @@ TEST(ArenaTest, ASpanThatCannotBeIsRefusedAndChangesNothing) {
     test.arena.ValidateForTest();
     EXPECT_FALSE(test.arena.lock().IsHeld());
   }
-  EXPECT_NE(test.Allocate(1), kNoSpan);
+  EXPECT_TRUE(IsSpan(test.Allocate(1)));
 }
 
 TEST(ArenaTest, SpansAreAlignedByAddressWhateverTheAlignment) {
@@ -207,7 +212,7 @@ TEST(ArenaTest, SpansAreAlignedByAddressWhateverTheAlignment) {
   for (uint32_t alignment = 1; alignment <= 128; alignment *= 2) {
     for (const uint32_t slices : {1u, 3u, 17u}) {
       const uint32_t first = test.Allocate(slices, alignment);
-      ASSERT_NE(first, kNoSpan);
+      ASSERT_TRUE(IsSpan(first));
       EXPECT_EQ(test.arena.AddressOf(first) % (alignment * kSliceSize), 0u);
     }
   }
@@ -250,15 +255,15 @@ TEST(ArenaTest, FindUsedSpanFindsEverySliceOfEveryUsedSpan) {
 TEST(ArenaTest, FreshAndCleanAndPurgedMemoryIsKnownToBeZero) {
   TestArena test;
   bool zero = false;
-  uint32_t first = test.arena.AllocateSpan(8, 1, &zero);
+  uint32_t first = test.arena.AllocateSpan(8, 1, /*lead=*/0, &zero);
   EXPECT_TRUE(zero) << "fresh";
   test.arena.FreeSpan(first, /*dirty=*/false, 0);
-  first = test.arena.AllocateSpan(8, 1, &zero);
+  first = test.arena.AllocateSpan(8, 1, /*lead=*/0, &zero);
   EXPECT_TRUE(zero) << "freed untouched";
   WordsOf(test.arena, first + 7)[8191] = 1;
   test.arena.FreeSpan(first, /*dirty=*/true, 0);
   EXPECT_EQ(test.arena.Purge(0, /*force=*/true), 8 * kSliceSize);
-  EXPECT_EQ(test.arena.AllocateSpan(8, 1, &zero), first);
+  EXPECT_EQ(test.arena.AllocateSpan(8, 1, /*lead=*/0, &zero), first);
   EXPECT_TRUE(zero) << "purged";
   EXPECT_TRUE(ReadsAsZero(test.arena, first, 8));
 }
@@ -274,7 +279,7 @@ TEST(ArenaTest, ASpanWithOneDirtySliceIsNotSaidToBeZero) {
     bool seen_dirty = false;
     // Single slices come back in some order: exactly one is dirty.
     for (uint32_t i = 0; i < 4; ++i) {
-      const uint32_t first = test.arena.AllocateSpan(1, 1, &zero);
+      const uint32_t first = test.arena.AllocateSpan(1, 1, /*lead=*/0, &zero);
       seen_dirty |= first == firsts[dirty];
       EXPECT_EQ(zero, first != firsts[dirty]);
     }
@@ -435,18 +440,42 @@ TEST(ArenaTest, MetadataIsExhaustedWithNullAndNothingElse) {
   while (test.arena.AllocateMetadata(100 << 10) != nullptr) ASSERT_LT(++blocks, 1000);
   EXPECT_GT(blocks, 40);
   EXPECT_EQ(test.arena.AllocateMetadata(100 << 10), nullptr);
-  EXPECT_NE(test.Allocate(1), kNoSpan);
+  EXPECT_TRUE(IsSpan(test.Allocate(1)));
 }
 
 // ---- fault injection
 
+TEST(ArenaTest, NoRoomAndNoMemoryAreToldApart) {
+  TestArena test;
+  EXPECT_EQ(test.Allocate(2000), kNoSpan);
+  test.pages.FailAlways(true);
+  EXPECT_EQ(test.Allocate(1), kRefusedSpan);
+  EXPECT_EQ(test.Allocate(2000), kNoSpan);
+  test.arena.ValidateForTest();
+}
+
+TEST(ArenaTest, DestroyGivesTheWholeAddressSpaceBack) {
+  TestArena test;
+  const uint32_t first = test.Allocate(3);
+  test.arena.FreeSpan(first, true, 0);
+  test.arena.Destroy();
+  EXPECT_EQ(test.pages.reserved_bytes(), 0u);
+  EXPECT_FALSE(test.arena.Contains(0));
+}
+
+TEST(ArenaDeathTest, DestroyingAnArenaInUseFailsACheck) {
+  TestArena test;
+  test.Allocate(1);
+  EXPECT_DEATH(test.arena.Destroy(), "arena.cc:[0-9]+: used_slices_ == 0");
+}
+
 // Everything an arena does with its page source; each answer may be "no", none may be wrong.
 void UseArena(FakePageSource& pages, Arena& arena) {
   SeededStream random(1);
-  if (!arena.Create(pages, kHeapBytes, random)) {
+  if (!arena.Create(pages, kHeapBytes, kBlockBytesPerSlice, random)) {
     EXPECT_EQ(pages.reserved_bytes(), 0u) << "a reservation was left behind";
     EXPECT_FALSE(arena.lock().IsHeld());
-    ASSERT_TRUE(arena.Create(pages, kHeapBytes, random)) << "did not recover";
+    ASSERT_TRUE(arena.Create(pages, kHeapBytes, kBlockBytesPerSlice, random)) << "did not recover";
   }
   std::vector<uint32_t> spans;
   const auto check = [&arena] {
@@ -455,10 +484,10 @@ void UseArena(FakePageSource& pages, Arena& arena) {
   };
   for (const uint32_t slices : {1u, 3u, 200u, 7u, 300u}) {
     bool zero = false;
-    uint32_t first = arena.AllocateSpan(slices, 1, &zero);
+    uint32_t first = arena.AllocateSpan(slices, 1, /*lead=*/0, &zero);
     check();
-    if (first == kNoSpan) first = arena.AllocateSpan(slices, 1, &zero);
-    ASSERT_NE(first, kNoSpan) << "did not recover";
+    if (!IsSpan(first)) first = arena.AllocateSpan(slices, 1, /*lead=*/0, &zero);
+    ASSERT_TRUE(IsSpan(first)) << "did not recover";
     if (zero) {
       ASSERT_TRUE(ReadsAsZero(arena, first, slices));
     }
@@ -479,9 +508,9 @@ void UseArena(FakePageSource& pages, Arena& arena) {
   arena.Purge(0, true);
   check();
   bool zero = false;
-  const uint32_t all = arena.AllocateSpan(500, 1, &zero);
+  const uint32_t all = arena.AllocateSpan(500, 1, /*lead=*/0, &zero);
   check();
-  ASSERT_NE(all, kNoSpan);
+  ASSERT_TRUE(IsSpan(all));
   if (zero) {
     ASSERT_TRUE(ReadsAsZero(arena, all, 500));
   }
@@ -511,15 +540,15 @@ TEST(ArenaTest, ASourceThatFailsForGoodEndsInNoMemoryOnly) {
     FakePageSource pages;
     SeededStream random(1);
     const auto arena = std::make_unique<Arena>();
-    if (!arena->Create(pages, kHeapBytes, random)) {
+    if (!arena->Create(pages, kHeapBytes, kBlockBytesPerSlice, random)) {
       FAIL() << "no arena";
     }
     std::vector<uint32_t> spans;
     bool zero;
-    for (int i = 0; i < allowed; ++i) spans.push_back(arena->AllocateSpan(5, 1, &zero));
+    for (int i = 0; i < allowed; ++i) spans.push_back(arena->AllocateSpan(5, 1, /*lead=*/0, &zero));
     pages.FailAlways(true);
     uint32_t first;
-    while ((first = arena->AllocateSpan(5, 1, &zero)) != kNoSpan) spans.push_back(first);
+    while (IsSpan(first = arena->AllocateSpan(5, 1, /*lead=*/0, &zero))) spans.push_back(first);
     while (arena->AllocateMetadata(4096) != nullptr) {
     }
     EXPECT_FALSE(arena->lock().IsHeld());
@@ -528,7 +557,7 @@ TEST(ArenaTest, ASourceThatFailsForGoodEndsInNoMemoryOnly) {
     arena->Purge(1'000'000, true);
     arena->ValidateForTest();
     pages.FailAlways(false);
-    EXPECT_NE(arena->AllocateSpan(5, 1, &zero), kNoSpan);
+    EXPECT_TRUE(IsSpan(arena->AllocateSpan(5, 1, /*lead=*/0, &zero)));
   }
 }
 
@@ -538,7 +567,7 @@ TEST(ArenaTest, MetadataThatCannotBeCommittedLeavesNoReservationBehind) {
     SeededStream random(1);
     Arena arena;
     pages.FailAfter(k);
-    EXPECT_FALSE(arena.Create(pages, kHeapBytes, random));
+    EXPECT_FALSE(arena.Create(pages, kHeapBytes, kBlockBytesPerSlice, random));
     EXPECT_EQ(pages.reserved_bytes(), 0u);
   }
 }

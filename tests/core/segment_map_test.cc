@@ -13,7 +13,9 @@ namespace {
 
 class SegmentMapTest : public testing::Test {
  protected:
-  void SetUp() override { ASSERT_TRUE(metadata_.Create(pages_, 4 * kSegmentSize, random_)); }
+  void SetUp() override {
+    ASSERT_TRUE(metadata_.Create(pages_, 4 * kSegmentSize, 20 << 10, random_));
+  }
 
   FakePageSource pages_;
   SeededStream random_{1};
@@ -71,6 +73,23 @@ TEST_F(SegmentMapTest, TheLastSegmentOfTheAddressSpaceCanBeRegistered) {
 TEST_F(SegmentMapTest, ARangeBeyondTheAddressSpaceIsRefused) {
   EXPECT_FALSE(map_->Register(kTop - kSegmentSize, 2 * kSegmentSize, &others_[0], metadata_));
   EXPECT_FALSE(map_->Register(kTop, kSegmentSize, &others_[0], metadata_));
+}
+
+TEST_F(SegmentMapTest, AnUnregisteredRangeIsNotFoundAndItsNeighboursAre) {
+  const uintptr_t start = kLeafBytes * 3 - 2 * kSegmentSize;
+  ASSERT_TRUE(map_->Register(start - kSegmentSize, kSegmentSize, &others_[0], metadata_));
+  ASSERT_TRUE(map_->Register(start, 4 * kSegmentSize, &others_[1], metadata_));
+  ASSERT_TRUE(map_->Register(start + 4 * kSegmentSize, kSegmentSize, &others_[2], metadata_));
+  map_->Unregister(start, 4 * kSegmentSize);
+  for (size_t i = 0; i < 4; ++i) EXPECT_EQ(map_->Find(start + i * kSegmentSize), nullptr);
+  EXPECT_EQ(map_->Find(start - 1), &others_[0]);
+  EXPECT_EQ(map_->Find(start + 4 * kSegmentSize), &others_[2]);
+}
+
+TEST_F(SegmentMapTest, AFailedRegistrationCanBeUndone) {
+  ASSERT_FALSE(map_->Register(kTop - kSegmentSize, 2 * kSegmentSize, &others_[0], metadata_));
+  map_->Unregister(kTop - kSegmentSize, 2 * kSegmentSize);
+  EXPECT_EQ(map_->Find(kTop - 1), nullptr);
 }
 
 TEST_F(SegmentMapTest, WithoutMetadataForALeafRegisteringFails) {

@@ -19,12 +19,12 @@ class TestSlab {
  public:
   explicit TestSlab(SizeClass size_class, unsigned record_shift = 1, bool zero = true)
       : size_class_(size_class) {
-    if (!arena_.Create(pages_, 4 * kSegmentSize, random_)) ADD_FAILURE() << "no arena";
+    if (!arena_.Create(pages_, 4 * kSegmentSize, 20 << 10, random_)) ADD_FAILURE() << "no arena";
     bool fresh;
-    first_ = arena_.AllocateSpan(SlabSlices(size_class), 1, &fresh);
+    first_ = arena_.AllocateSpan(SlabSlices(size_class), 1, /*lead=*/0, &fresh);
     block_ = arena_.AllocateMetadata(Slab::MetadataBytes(size_class, record_shift));
     slab_ = ::new (block_) Slab;
-    slab_->Initialise(arena_, first_, size_class, record_shift, zero);
+    slab_->Initialise(arena_, arena_, first_, size_class, record_shift, zero);
   }
   Slab& operator*() { return *slab_; }
   Slab* operator->() { return slab_; }

@@ -75,13 +75,13 @@ class FakePageSource final : public prim::PageSource {
     Move("Drop", start, bytes, {State::kCommitted, State::kGuarded}, State::kUnchanged);
     return madvise(start, bytes, MADV_DONTNEED) == 0;
   }
-  bool InstallGuard(void* start, size_t bytes) override {
+  bool InstallGuard(void* start, size_t bytes, prim::GuardChange /*change*/) override {
     if (Fails()) return false;
     Move("InstallGuard", start, bytes, {State::kCommitted}, State::kGuarded);
     madvise(start, bytes, MADV_DONTNEED);
     return mprotect(start, bytes, PROT_NONE) == 0;
   }
-  bool RemoveGuard(void* start, size_t bytes) override {
+  bool RemoveGuard(void* start, size_t bytes, prim::GuardChange /*change*/) override {
     if (Fails()) return false;
     Move("RemoveGuard", start, bytes, {State::kCommitted, State::kGuarded}, State::kCommitted);
     return mprotect(start, bytes, PROT_READ | PROT_WRITE) == 0;
