@@ -66,7 +66,9 @@ bool Arena::Create(prim::PageSource& pages, size_t heap_bytes, size_t block_byte
   dirty_ = reinterpret_cast<uint64_t*>(dirty_range_.start);
   metadata_ = reinterpret_cast<uintptr_t>(metadata);
   metadata_bytes_ = metadata_bytes;
-  index_.Reset(spans_);
+  for (int i = 0; i < kSpanPurposes; ++i) {
+    indexes_[static_cast<size_t>(i)].Reset(spans_, static_cast<SpanPurpose>(i));
+  }
   return true;
 }
 
@@ -97,7 +99,7 @@ bool Arena::EnsureCommitted(CommittedRange& range, uintptr_t up_to, size_t chunk
   return false;
 }
 
-Arena::Growth Arena::Grow(uint32_t slices) {
+Arena::Growth Arena::Grow(uint32_t slices, SpanPurpose purpose) {
   const uint32_t total = static_cast<uint32_t>(heap_bytes_ >> kSliceShift);
   // The first slice of an arena stays without access: nothing underflows out of it.
   const uint32_t start = committed_slices_ == 0 ? 1 : committed_slices_;
@@ -120,29 +122,33 @@ Arena::Growth Arena::Grow(uint32_t slices) {
                         size_t{end - start} << kSliceShift)) {
       continue;
     }
-    if (committed_slices_ == 0) index_.Mark(0, 1, SpanState::kUsed);
+    if (committed_slices_ == 0) IndexOf(purpose).Mark(0, 1, SpanState::kUsed);
     committed_slices_ = end;
     if (growth_segments_ < kMaxGrowthSegments) growth_segments_ *= 2;
-    InsertFree(start, end - start);
+    InsertFree(start, end - start, purpose);
     return Growth::kGrown;
   }
   return Growth::kRefused;
 }
 
-void Arena::InsertFree(uint32_t first, uint32_t length) {
+void Arena::InsertFree(uint32_t first, uint32_t length, SpanPurpose purpose) {
+  SpanIndex& index = IndexOf(purpose);
+  const auto merges = [purpose](const Span& span) {
+    return span.state == SpanState::kFree && span.purpose == purpose;
+  };
   const Span& before = spans_[first - 1];
-  if (before.state == SpanState::kFree) {
+  if (merges(before)) {
     const uint32_t neighbour = first - before.length;
-    index_.Remove(neighbour);
+    index.Remove(neighbour);
     length += first - neighbour;
     first = neighbour;
   }
   const uint32_t behind = first + length;
-  if (behind < committed_slices_ && spans_[behind].state == SpanState::kFree) {
-    index_.Remove(behind);
+  if (behind < committed_slices_ && merges(spans_[behind])) {
+    index.Remove(behind);
     length += spans_[behind].length;
   }
-  index_.Insert(first, length);
+  index.Insert(first, length);
 }
 
 namespace {
@@ -180,18 +186,20 @@ void Arena::SetDirty(uint32_t first, uint32_t length, bool dirty) {
   dirty_slices_ += static_cast<uint32_t>(change);
 }
 
-uint32_t Arena::AllocateSpan(uint32_t slices, uint32_t alignment, uint32_t lead, bool* zero) {
+uint32_t Arena::AllocateSpan(uint32_t slices, uint32_t alignment, uint32_t lead, bool* zero,
+                             SpanPurpose purpose) {
   HARDENED_CHECK(slices > 0 && alignment > 0);
   const prim::LockGuard guard(lock_);
   if (alignment > UINT32_MAX / 2 || slices > UINT32_MAX / 2) return kNoSpan;
   const uint32_t wanted = slices + (alignment - 1);
-  uint32_t found = index_.Take(wanted);
+  SpanIndex& index = IndexOf(purpose);
+  uint32_t found = index.Take(wanted);
   // Good fit looks one list up: a fresh span of exactly the wanted length may not be found.
   for (const uint32_t more : {0u, wanted / SpanIndex::kSecondLevel + 1}) {
     if (found != kNoSpan) break;
-    const Growth growth = Grow(wanted + more);
+    const Growth growth = Grow(wanted + more, purpose);
     if (growth != Growth::kGrown) return growth == Growth::kNoRoom ? kNoSpan : kRefusedSpan;
-    found = index_.Take(wanted);
+    found = index.Take(wanted);
   }
   if (found == kNoSpan) return kNoSpan;
   const uint32_t length = spans_[found].length;
@@ -200,9 +208,11 @@ uint32_t Arena::AllocateSpan(uint32_t slices, uint32_t alignment, uint32_t lead,
   const uint32_t skipped =
       static_cast<uint32_t>((aligned - AddressOf(found + lead)) >> kSliceShift);
   const uint32_t first = found + skipped;
-  index_.Mark(first, slices, SpanState::kUsed);
-  if (skipped > 0) InsertFree(found, skipped);
-  if (length > skipped + slices) InsertFree(first + slices, length - skipped - slices);
+  index.Mark(first, slices, SpanState::kUsed);
+  if (skipped > 0) InsertFree(found, skipped, purpose);
+  if (length > skipped + slices) {
+    InsertFree(first + slices, length - skipped - slices, purpose);
+  }
   *zero = !AnyDirty(first, slices);
   if (!*zero) SetDirty(first, slices, false);
   used_slices_ += slices;
@@ -215,14 +225,16 @@ bool Arena::ExtendSpan(uint32_t first, uint32_t slices, bool* zero) {
   HARDENED_CHECK(spans_[first].state == SpanState::kUsed && slices > length);
   const uint32_t behind = first + length;
   const uint32_t wanted = slices - length;
+  const SpanPurpose purpose = spans_[first].purpose;
   if (behind >= committed_slices_ || spans_[behind].state != SpanState::kFree ||
-      spans_[behind].length < wanted) {
+      spans_[behind].purpose != purpose || spans_[behind].length < wanted) {
     return false;
   }
   const uint32_t free_length = spans_[behind].length;
-  index_.Remove(behind);
-  index_.Mark(first, slices, SpanState::kUsed);
-  if (free_length > wanted) index_.Insert(first + slices, free_length - wanted);
+  SpanIndex& index = IndexOf(purpose);
+  index.Remove(behind);
+  index.Mark(first, slices, SpanState::kUsed);
+  if (free_length > wanted) index.Insert(first + slices, free_length - wanted);
   *zero = !AnyDirty(behind, wanted);
   if (!*zero) SetDirty(behind, wanted, false);
   used_slices_ += wanted;
@@ -235,7 +247,7 @@ void Arena::Release(uint32_t first, uint32_t length, bool dirty, uint64_t now_ms
     if (dirty_slices_ == 0) dirty_since_ms_ = now_ms;
     SetDirty(first, length, true);
   }
-  InsertFree(first, length);
+  InsertFree(first, length, spans_[first].purpose);
   const size_t limit = purge_policy_.dirty_limit_bytes >> kSliceShift;
   if (dirty_slices_ > limit) PurgeLocked(limit / 2, purge_policy_.calls_per_pass);
 }
@@ -251,7 +263,9 @@ void Arena::TrimSpan(uint32_t first, uint32_t slices, bool dirty, uint64_t now_m
   const prim::LockGuard guard(lock_);
   const uint32_t length = spans_[first].length;
   HARDENED_CHECK(spans_[first].state == SpanState::kUsed && slices > 0 && slices < length);
-  index_.Mark(first, slices, SpanState::kUsed);
+  const SpanPurpose purpose = spans_[first].purpose;
+  IndexOf(purpose).Mark(first, slices, SpanState::kUsed);
+  spans_[first + slices].purpose = purpose;
   Release(first + slices, length - slices, dirty, now_ms);
 }
 
@@ -349,7 +363,8 @@ void Arena::ValidateForTest() {
   const prim::LockGuard guard(lock_);
   uint32_t used = 0;
   uint32_t dirty = 0;
-  bool previous_free = false;
+  SpanState previous = SpanState::kUsed;
+  SpanPurpose previous_purpose = SpanPurpose::kSlabs;
   for (uint32_t first = 0; first < committed_slices_;) {
     const uint32_t length = spans_[first].length;
     const SpanState state = spans_[first].state;
@@ -363,15 +378,17 @@ void Arena::ValidateForTest() {
     });
     dirty += span_dirty;
     if (state == SpanState::kFree) {
-      HARDENED_CHECK(!previous_free);
+      HARDENED_CHECK(previous != SpanState::kFree || previous_purpose != spans_[first].purpose);
       // Removing and inserting again checks the links of its list.
-      index_.Remove(first);
-      index_.Insert(first, length);
+      SpanIndex& index = IndexOf(spans_[first].purpose);
+      index.Remove(first);
+      index.Insert(first, length);
     } else {
       HARDENED_CHECK(state == SpanState::kUsed && span_dirty == 0);
       if (first != 0) used += length;
     }
-    previous_free = state == SpanState::kFree;
+    previous = state;
+    previous_purpose = spans_[first].purpose;
     first += length;
   }
   HARDENED_CHECK(used == used_slices_ && dirty == dirty_slices_);

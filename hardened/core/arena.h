@@ -9,8 +9,8 @@
 // The descriptors are readable over their whole length from the start (untouched they are the
 // kernel's zero page), so the free walk may look up any address of the reservation.
 //
-// The slices of an arena are partitioned into spans, free or used. Free neighbours are always
-// merged. A set dirty bit is a slice that is free and may hold old contents; a free slice without
+// The slices of an arena are partitioned into spans, free or used. Free neighbours of one purpose are
+// always merged; the purpose is settled when a segment is committed. A set dirty bit is a slice that is free and may hold old contents; a free slice without
 // it reads as zero. Dirty slices go back to the OS when they exceed a limit or have been dirty for
 // a while; a pass is bounded.
 //
@@ -66,8 +66,8 @@ class Arena {
   // slices, a power of two.
   // Returns: its first slice; kNoSpan when there is no room for it; kRefusedSpan when the kernel
   // refuses the memory. *zero tells whether all of it reads as zero.
-  uint32_t AllocateSpan(uint32_t slices, uint32_t alignment, uint32_t lead, bool* zero)
-      ABSL_LOCKS_EXCLUDED(lock_);
+  uint32_t AllocateSpan(uint32_t slices, uint32_t alignment, uint32_t lead, bool* zero,
+                        SpanPurpose purpose = SpanPurpose::kSlabs) ABSL_LOCKS_EXCLUDED(lock_);
   // Gives the used span back. `dirty`: it may hold contents. `now_ms` is a coarse clock.
   void FreeSpan(uint32_t first, bool dirty, uint64_t now_ms) ABSL_LOCKS_EXCLUDED(lock_);
   // Lengthens the used span at `first` to `slices` if what follows it is free.
@@ -123,9 +123,9 @@ class Arena {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   enum class Growth : uint8_t { kGrown, kNoRoom, kRefused };
-  Growth Grow(uint32_t slices) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  Growth Grow(uint32_t slices, SpanPurpose purpose) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Merges the free span with its free neighbours and files it.
-  void InsertFree(uint32_t first, uint32_t length) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void InsertFree(uint32_t first, uint32_t length, SpanPurpose purpose) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   bool AnyDirty(uint32_t first, uint32_t length) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void SetDirty(uint32_t first, uint32_t length, bool dirty) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void Release(uint32_t first, uint32_t length, bool dirty, uint64_t now_ms)
@@ -158,7 +158,10 @@ class Arena {
   CommittedRange block_range_ ABSL_GUARDED_BY(lock_);
   uintptr_t block_next_ ABSL_GUARDED_BY(lock_) = 0;
   std::array<void*, kBlockLists> free_blocks_ ABSL_GUARDED_BY(lock_){};
-  SpanIndex index_ ABSL_GUARDED_BY(lock_);
+  SpanIndex& IndexOf(SpanPurpose purpose) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    return indexes_[static_cast<size_t>(purpose)];
+  }
+  std::array<SpanIndex, kSpanPurposes> indexes_ ABSL_GUARDED_BY(lock_);
 };
 
 }  // namespace hardened::core

@@ -129,7 +129,9 @@ bool HeapState::AddArena(size_t least_bytes, bool for_metadata, uint32_t seen) {
   return true;
 }
 
-ArenaSpan HeapState::AllocateSpan(uint32_t slices, uint32_t alignment, uint32_t lead) {
+ArenaSpan HeapState::AllocateSpan(SpanPurpose purpose, uint32_t slices, uint32_t alignment,
+                                  uint32_t lead) {
+  if (!heap_constants->options.isolate_classes) purpose = SpanPurpose::kSlabs;
   ArenaSpan span;
   // Besides the span: the first slice, which stays unused, and what good fit rounds up.
   const size_t wanted = size_t{slices} + alignment;
@@ -138,7 +140,7 @@ ArenaSpan HeapState::AllocateSpan(uint32_t slices, uint32_t alignment, uint32_t 
   do {
     for (; tried < arena_count_.load(std::memory_order_acquire); ++tried) {
       span.arena = arenas_[tried];
-      span.first = span.arena->AllocateSpan(slices, alignment, lead, &span.zero);
+      span.first = span.arena->AllocateSpan(slices, alignment, lead, &span.zero, purpose);
       // Refused memory is refused in any arena.
       if (span.first == kRefusedSpan) return ArenaSpan{};
       if (span.first != kNoSpan) return span;

@@ -54,8 +54,16 @@ struct CoreOptions {
   bool random_run_guards = false;
   // The end of a run's data is placed against the guard behind it.
   bool end_aligned_runs = false;
-  // Freed runs kept with their guards, for all threads, in bytes.
+  // Freed runs kept with guards and memory for re-use, for all threads, in bytes.
   size_t run_cache_bytes = 32 << 20;
+  // Freed runs held as guarded address space, where any access faults, for all threads, in bytes.
+  // The oldest go first. Then none is cached.
+  size_t run_hold_bytes = 0;
+  // The slices of a slab never serve another class or a run.
+  bool isolate_classes = false;
+  // Every n-th new slab of a thread has a guard of one slice behind it; 0: none. Requires
+  // isolate_classes.
+  uint32_t guard_slab_interval = 0;
 };
 
 // Fixed at first use, read-only afterwards.
@@ -90,7 +98,8 @@ class alignas(4096) HeapState {
 
   // A span from the first arena that has one; reserves a further cage when none has room. See
   // Arena::AllocateSpan(). arena is null when memory is exhausted.
-  ArenaSpan AllocateSpan(uint32_t slices, uint32_t alignment = 1, uint32_t lead = 0);
+  ArenaSpan AllocateSpan(SpanPurpose purpose, uint32_t slices, uint32_t alignment = 1,
+                         uint32_t lead = 0);
 
   // Metadata from any arena, a further one if need be. Null when memory is exhausted; *source (may be
   // null) tells whose it is.
@@ -106,6 +115,10 @@ class alignas(4096) HeapState {
     return arena == nullptr ? nullptr : &arena->SliceAt(address);
   }
   Arena* FindArena(uintptr_t address) const;
+
+  // Arenas so far, for walks over the whole heap.
+  uint32_t arena_count() const { return arena_count_.load(std::memory_order_acquire); }
+  Arena& arena(uint32_t index) const { return *arenas_[index]; }
 
   // Gives back what has been dirty for too long.
   size_t Purge(uint64_t now_ms, bool force);
@@ -126,8 +139,10 @@ class alignas(4096) HeapState {
   bool MakeFirstArena() ABSL_LOCKS_EXCLUDED(arenas_lock_);
   // Adds an arena of at least `least_bytes`, unless there are more than `seen` already.
   // Returns: whether there is one to try that the caller has not seen.
-  bool AddArena(size_t least_bytes, bool for_metadata, uint32_t seen) ABSL_LOCKS_EXCLUDED(arenas_lock_);
-  bool CreateArena(Arena& arena, size_t bytes, size_t least_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
+  bool AddArena(size_t least_bytes, bool for_metadata, uint32_t seen)
+      ABSL_LOCKS_EXCLUDED(arenas_lock_);
+  bool CreateArena(Arena& arena, size_t bytes, size_t least_bytes)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
 
   std::atomic<bool> started_{false};
   Arena first_arena_;

@@ -81,6 +81,9 @@ class Slab {
   Slab* next = nullptr;
   Slab* previous = nullptr;
   bool listed = false;
+  // While it waits in EmptySlabs.
+  bool dirty = false;
+  uint64_t emptied_ms = 0;
 
  private:
   uint64_t* bitmap() {

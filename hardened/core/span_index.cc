@@ -4,8 +4,9 @@
 
 namespace hardened::core {
 
-void SpanIndex::Reset(Span* spans) {
+void SpanIndex::Reset(Span* spans, SpanPurpose purpose) {
   spans_ = spans;
+  purpose_ = purpose;
   first_map_ = 0;
   second_map_.fill(0);
   for (auto& row : heads_) row.fill(kNoSpan);
@@ -15,6 +16,7 @@ void SpanIndex::Mark(uint32_t first, uint32_t length, SpanState state) {
   for (const uint32_t end : {first, first + length - 1}) {
     spans_[end].length = length;
     spans_[end].state = state;
+    spans_[end].purpose = purpose_;
   }
 }
 

@@ -21,12 +21,18 @@ namespace hardened::core {
 
 enum class SpanState : uint8_t { kNone = 0, kFree, kUsed };
 
+// What the slices of a span may serve as long as the arena exists. Levels that do not keep the two
+// apart give everything the first purpose.
+enum class SpanPurpose : uint8_t { kSlabs = 0, kRuns = 1 };
+inline constexpr int kSpanPurposes = 2;
+
 struct Span {
   uint32_t length;  // slices; in the first and the last slice of the span
   uint32_t next;    // first slice of the next free span of the list, kNoSpan: none
   uint32_t previous;
   SpanState state;
-  uint8_t reserved[3];
+  SpanPurpose purpose;
+  uint8_t reserved[2];
 };
 static_assert(sizeof(Span) == 16);
 
@@ -53,8 +59,8 @@ class SpanIndex {
             (length >> (log - kSecondLevelBits)) & (kSecondLevel - 1)};
   }
 
-  // Starts empty over `spans`, which must outlive the index.
-  void Reset(Span* spans);
+  // Starts empty over `spans`, which must outlive the index. Its spans have `purpose`.
+  void Reset(Span* spans, SpanPurpose purpose = SpanPurpose::kSlabs);
 
   // Adds the free span [first, first + length). Requires: it is in no list.
   void Insert(uint32_t first, uint32_t length);
@@ -64,11 +70,12 @@ class SpanIndex {
   // Returns: its first slice, or kNoSpan.
   uint32_t Take(uint32_t length);
 
-  // Writes length and state into both ends of a span.
+  // Writes length, state and the purpose of this index into both ends of a span.
   void Mark(uint32_t first, uint32_t length, SpanState state);
 
  private:
   Span* spans_ = nullptr;
+  SpanPurpose purpose_ = SpanPurpose::kSlabs;
   uint32_t first_map_ = 0;
   std::array<uint16_t, kFirstLevel> second_map_{};
   std::array<std::array<uint32_t, kSecondLevel>, kFirstLevel> heads_{};

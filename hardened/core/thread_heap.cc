@@ -2,6 +2,7 @@
 
 #include <new>
 
+#include "hardened/core/empty_slabs.h"
 #include "hardened/core/run.h"
 #include "hardened/prim/check.h"
 #include "hardened/prim/corruption_report.h"
@@ -97,7 +98,18 @@ void ThreadHeap::Unlink(Slab& slab, Bin& bin) {
 }
 
 Slab* ThreadHeap::NewSlab(SizeClass size_class) {
-  const ArenaSpan span = heap_state.AllocateSpan(SlabSlices(size_class));
+  const CoreOptions& options = heap_constants->options;
+  if (options.isolate_classes) {
+    Slab* waiting = empty_slabs.Take(size_class);
+    if (waiting != nullptr) {
+      SetSlabOwner(*waiting, this);
+      return waiting;
+    }
+  }
+  const uint32_t slices = SlabSlices(size_class);
+  const bool guarded =
+      options.guard_slab_interval != 0 && ++new_slabs_ % options.guard_slab_interval == 0;
+  const ArenaSpan span = heap_state.AllocateSpan(SpanPurpose::kSlabs, slices + guarded);
   if (span.arena == nullptr) return nullptr;
   Arena* metadata_arena = nullptr;
   void* block = heap_state.AllocateMetadata(Slab::MetadataBytes(size_class, RecordShift()),
@@ -108,22 +120,40 @@ Slab* ThreadHeap::NewSlab(SizeClass size_class) {
   }
   Slab* slab = ::new (block) Slab;
   slab->Initialise(*span.arena, *metadata_arena, span.first, size_class, RecordShift(), span.zero);
+  if (options.guard_slab_interval != 0) GuardBehind(*slab, slices + guarded);
   DescribeSlab(*slab, this);
   return slab;
 }
 
+void ThreadHeap::GuardBehind(const Slab& slab, uint32_t slices) {
+  // What the slots leave of the slab's last page on, and the guard slice.
+  const uintptr_t used_end =
+      slab.base() + uintptr_t{slab.slot_count()} * SlotSize(slab.size_class());
+  const uintptr_t start = RoundUpTo(used_end, prim::PageSize());
+  const uintptr_t end = slab.arena().AddressOf(slab.first_slice() + slices);
+  // Refused: the slab has no guard, and the page source counts it.
+  if (start < end) {
+    slab.arena().pages().InstallGuard(reinterpret_cast<void*>(start), end - start,
+                                      prim::GuardChange::kWhole);
+  }
+}
+
 void ThreadHeap::RetireSlab(Slab& slab, Bin& bin) {
   Unlink(slab, bin);
+  const uint64_t now = prim::CoarseMilliseconds();
+  const CoreOptions& options = heap_constants->options;
+  if (options.isolate_classes) {
+    SetSlabOwner(slab, nullptr);
+    empty_slabs.Put(slab, now, options.purge);
+    return;
+  }
   Arena& arena = slab.arena();
   const uint32_t first = slab.first_slice();
   const SizeClass size_class = slab.size_class();
-  for (uint32_t i = 0; i < SlabSlices(size_class); ++i) {
-    SliceDescriptor& slice = arena.slices()[first + i];
-    slice.owner.store(nullptr, std::memory_order_relaxed);
-    slice.released = true;
-  }
+  SetSlabOwner(slab, nullptr);
+  for (uint32_t i = 0; i < SlabSlices(size_class); ++i) arena.slices()[first + i].released = true;
   slab.metadata_arena().FreeMetadata(&slab, Slab::MetadataBytes(size_class, RecordShift()));
-  arena.FreeSpan(first, /*dirty=*/true, prim::CoarseMilliseconds());
+  arena.FreeSpan(first, /*dirty=*/true, now);
 }
 
 void ThreadHeap::Settle(Slab& slab, uint32_t returned) {
@@ -200,6 +230,7 @@ void ThreadHeap::Housekeep(uint64_t now) {
   last_housekeeping_ms_ = now;
   run_cache.Purge(now, heap_constants->options.purge.delay_ms);
   heap_state.Purge(now, /*force=*/false);
+  empty_slabs.Purge(now, /*force=*/false, heap_constants->options.purge);
   FlushOutgoing();
   heap_registry.CollectPool(/*all=*/false);
 }
@@ -473,11 +504,13 @@ ThreadHeap::Tally HeapRegistry::Total() {
 
 void HeapRegistry::LockForFork() {
   lock_.Acquire();
+  empty_slabs.LockForFork();
   heap_state.LockAll();
 }
 
 void HeapRegistry::UnlockAfterFork(bool in_child) {
   heap_state.UnlockAll(in_child);
+  empty_slabs.UnlockAfterFork(in_child);
   if (!in_child) {
     lock_.Release();
     return;

@@ -121,6 +121,7 @@ class ThreadHeap : public HeapFront {
   void Unlink(Slab& slab, Bin& bin);
   Slab* NewSlab(SizeClass size_class);
   void RetireSlab(Slab& slab, Bin& bin);
+  static void GuardBehind(const Slab& slab, uint32_t slices);
   // Files a slab to which `returned` slots have come back.
   void Settle(Slab& slab, uint32_t returned);
   static void PushBatch(OutgoingBatch& batch);
@@ -134,6 +135,7 @@ class ThreadHeap : public HeapFront {
   uint64_t remote_sent_bytes_;
   uint64_t thread_id_;
   uint64_t last_housekeeping_ms_;
+  uint32_t new_slabs_;
   uintptr_t backlog_;  // taken from incoming_, not yet collected
   prim::RandomStream random_;
   ThreadHeap* next_heap_;    // all heaps; HeapRegistry

@@ -6,6 +6,7 @@
 
 #include <climits>
 
+#include "hardened/core/empty_slabs.h"
 #include "hardened/core/run.h"
 #include "hardened/hardened.h"
 #include "hardened/prim/raw_writer.h"
@@ -135,7 +136,9 @@ HARDENED_EXPORT int malloc_trim(size_t /*pad*/) {
   if (core::HasHeap()) {
     static_cast<core::ThreadHeap*>(core::current_heap)->ReleaseEverything(/*keep_one=*/false);
   }
-  const size_t purged = core::heap_state.Purge(now, /*force=*/true);
+  const size_t purged =
+      core::heap_state.Purge(now, /*force=*/true) +
+      core::empty_slabs.Purge(now, /*force=*/true, core::heap_constants->options.purge);
   errno = saved_errno;
   return purged > 0 ? 1 : 0;
 }
