@@ -67,7 +67,8 @@ CorruptionReport ExplainBadPointer(uintptr_t address, PointerUse use, const char
   report.kind = address % core::kSlotAlignment != 0 ? CorruptionKind::kMisalignedPointer
                                                     : CorruptionKind::kUnallocatedPointer;
   const core::SliceDescriptor& slice = arena->SliceAt(address);
-  if (slice.use == core::SliceUse::kSlab && !slice.released) {
+  if ((slice.use == core::SliceUse::kSlab || slice.use == core::SliceUse::kZeroSize) &&
+      !slice.released) {
     ExplainSlot(slice, use, report);
     return report;
   }

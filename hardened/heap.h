@@ -27,6 +27,7 @@
 #include "hardened/features.h"
 #include "hardened/heap_plugs.h"
 #include "hardened/wipe.h"
+#include "hardened/zero_size.h"
 
 namespace hardened {
 
@@ -35,7 +36,10 @@ struct LiveAllocation {
   core::SliceDescriptor* slice;
   core::SlotRecord* record;
   core::RecordValue value;
-  bool is_run;
+  core::SliceUse use;
+
+  bool is_run() const { return use == core::SliceUse::kRun; }
+  bool is_zero_size() const { return use == core::SliceUse::kZeroSize; }
 
   core::Run& run() const { return *core::Run::OfRecord(record); }
   uint16_t life() const { return record[1].load(std::memory_order_relaxed); }
@@ -269,6 +273,7 @@ class Heap {
   ABSL_ATTRIBUTE_NOINLINE static void* AllocateSlow(size_t bytes, core::AllocationKind kind,
                                                     bool zeroed) {
     if (bytes > kMaxSlotRequest) return AllocateRunFor(bytes, 1, kind, zeroed);
+    if (kFeatures.zero_size_faults && bytes == 0) return AllocateNothing(kind);
     return AllocateSlot(core::SizeClassOf(bytes + Canary::kRoom), bytes, kind, zeroed);
   }
 
@@ -316,6 +321,17 @@ class Heap {
     return result;
   }
 
+  static void* AllocateNothing(core::AllocationKind kind) {
+    const int saved_errno = errno;
+    core::MagazineEntry entry = {};
+    if (Started()) entry = zero_size_slots.Allocate();
+    if (entry.slot != nullptr) {
+      entry.record->store(core::LiveRecord(kind, 0), std::memory_order_relaxed);
+    }
+    errno = saved_errno;
+    return entry.slot;
+  }
+
   static bool Started() { return core::heap_state.started() || StartHeap(kFeatures); }
 
   // ---- canaries
@@ -346,10 +362,11 @@ class Heap {
   // Reports when the canary of a live allocation is damaged.
   static void CheckCanary(void* pointer, const LiveAllocation& live, EntryPoint entry_point) {
     if constexpr (kFeatures.canary) {
+      if (live.is_zero_size()) return;
       const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
       size_t slack = core::SlackOf(live.value);
       size_t size = kSlotSizes[live.slice->size_class];
-      if (live.is_run) {
+      if (live.is_run()) {
         slack = RunSlack(live.run());
         size = live.run().requested + slack;
         if (slack == 0) return;
@@ -434,9 +451,14 @@ class Heap {
 
   // Ends the life of a claimed allocation whose canary was checked.
   static void Release(void* pointer, const LiveAllocation& live) {
-    if (live.is_run) {
+    if (live.is_run()) {
       live.record->store(core::kFreedRecord, std::memory_order_relaxed);
       core::FreeRun(live.run());
+      return;
+    }
+    if (live.is_zero_size()) {
+      live.record->store(core::kFreedRecord, std::memory_order_relaxed);
+      zero_size_slots.Free(*live.slice, {pointer, live.record});
       return;
     }
     core::ThreadHeap* owner = live.slice->owner.load(std::memory_order_relaxed);
@@ -490,7 +512,7 @@ class Heap {
         core::SlotRecord& record = slice->RecordAt(index, kRecordShift);
         const core::RecordValue value = record.load(std::memory_order_relaxed);
         if (core::IsLive(value)) {
-          return {slice, &record, value, slice->use == core::SliceUse::kRun};
+          return {slice, &record, value, slice->use};
         }
       }
     }
@@ -498,7 +520,8 @@ class Heap {
   }
 
   static size_t SizeOf(const LiveAllocation& live) {
-    if (live.is_run) {
+    if (live.is_zero_size()) return 0;
+    if (live.is_run()) {
       return kFeatures.exact_size ? live.run().requested : live.run().capacity();
     }
     return kSlotSizes[live.slice->size_class] - core::SlackOf(live.value);
@@ -508,10 +531,11 @@ class Heap {
 
   // Both on a claimed allocation whose canary was checked.
   static bool ResizeInPlace(void* pointer, const LiveAllocation& live, size_t bytes) {
+    if (live.is_zero_size()) return false;
     // What realloc returns was allocated by realloc, whatever it was before.
     constexpr core::AllocationKind kind = core::AllocationKind::kMalloc;
     core::RecordValue resized = core::LiveRecord(kind, 0);
-    if (live.is_run) {
+    if (live.is_run()) {
       // A run that shrinks below half of itself moves, so that address space is not wasted.
       if (bytes <= kMaxSlotRequest || bytes < live.run().page_bytes / 2) return false;
       if (!core::ResizeRun(live.run(), bytes)) return false;
@@ -548,7 +572,7 @@ class Heap {
   static bool CopyTo(void* to, void* from, const LiveAllocation& live, size_t bytes) {
     const size_t old_size = SizeOf(live);
     const size_t copied = old_size < bytes ? old_size : bytes;
-    if (live.is_run && bytes > kMaxSlotRequest) {
+    if (live.is_run() && bytes > kMaxSlotRequest) {
       const core::SliceDescriptor* slice =
           core::heap_state.FindSlice(reinterpret_cast<uintptr_t>(to));
       core::Run& run = *core::Run::OfRecord(slice->records);

@@ -25,6 +25,7 @@ struct Standard {
                      .least_weight = 64,
                      .big_factor = 4,
                      .check_interval = 16},
+      .zero_size_faults = true,
       .mismatch = MismatchAction::kReport,
   };
 };

@@ -16,6 +16,7 @@ struct Strict {
                .collect_into_magazine = false,
                .random_run_guards = true,
                .end_aligned_runs = true,
+               .run_hold_bytes = size_t{4} << 30,
                .isolate_classes = true,
                .guard_slab_interval = 2},
       .exact_size = true,
@@ -23,6 +24,7 @@ struct Strict {
       .wipe_limit = core::kMaxSlotSize,
       .check_on_allocate = true,
       .quarantine = {.bytes = 1 << 20, .least_weight = 128},
+      .zero_size_faults = true,
       .mismatch = MismatchAction::kAbort,
   };
 };

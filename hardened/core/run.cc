@@ -63,6 +63,8 @@ void ReleaseRun(Run& run, uint64_t now_ms) {
   SliceDescriptor& slice = arena.SliceAt(run.data);
   slice.released = true;
   const bool unguarded =
+      (!run.held || pages.RemoveGuard(Pointer(run.pages), run.page_bytes,
+                                      prim::GuardChange::kWhole)) &&
       RemoveTailGuard(run) &&
       (!run.front_guarded || pages.RemoveGuard(Pointer(SpanStart(run)), run.pages - SpanStart(run),
                                                prim::GuardChange::kWhole));
@@ -75,8 +77,43 @@ void ReleaseRun(Run& run, uint64_t now_ms) {
 
 }  // namespace
 
+constinit HeldRuns held_runs;
 constinit RunCache run_cache;
 constinit RunCounters run_counters;
+
+bool HeldRuns::Hold(Run& run, size_t limit_bytes, uint64_t now_ms) {
+  if (run.lost || run.page_bytes > limit_bytes) return false;
+  prim::PageSource& pages = run.arena->pages();
+  if (!pages.InstallGuard(Pointer(run.pages), run.page_bytes, prim::GuardChange::kWhole)) {
+    return false;
+  }
+  // Guards by protection keep the memory under them.
+  pages.Drop(Pointer(run.pages), run.page_bytes);
+  run.held = true;
+  Run* leaving = nullptr;
+  {
+    const prim::LockGuard guard(lock_);
+    run.next = nullptr;
+    (newest_ == nullptr ? oldest_ : newest_->next) = &run;
+    newest_ = &run;
+    size_t bytes = this->bytes() + run.page_bytes;
+    while (bytes > limit_bytes) {
+      Run* out = oldest_;
+      oldest_ = out->next;
+      bytes -= out->page_bytes;
+      out->next = leaving;
+      leaving = out;
+    }
+    if (oldest_ == nullptr) newest_ = nullptr;
+    bytes_.store(bytes, std::memory_order_relaxed);
+  }
+  while (leaving != nullptr) {
+    Run* out = leaving;
+    leaving = out->next;
+    ReleaseRun(*out, now_ms);
+  }
+  return true;
+}
 
 Run* RunCache::Take(size_t page_bytes) {
   if (bytes() == 0) return nullptr;
@@ -195,7 +232,10 @@ void FreeRun(Run& run) {
   run_counters.live.fetch_sub(1, std::memory_order_relaxed);
   run_counters.live_bytes.fetch_sub(run.page_bytes, std::memory_order_relaxed);
   const uint64_t now = prim::CoarseMilliseconds();
-  if (!run_cache.Put(run, now)) ReleaseRun(run, now);
+  const size_t hold_bytes = heap_constants->options.run_hold_bytes;
+  const bool kept = hold_bytes > 0 ? held_runs.Hold(run, hold_bytes, now)
+                                   : run_cache.Put(run, now);
+  if (!kept) ReleaseRun(run, now);
   if (HasHeap()) static_cast<ThreadHeap*>(current_heap)->Housekeep(now);
 }
 

@@ -35,6 +35,7 @@ struct Run {
   SlotRecord beside_record;  // for a plug, as beside the records of slots
   bool front_guarded;
   bool tail_guarded;
+  bool held;                 // in HeldRuns: its data is guarded
   bool lost;                 // its pages are gone: the span is never used again
   bool moved;                // its pages came by MovePages: Renew() them before others use them
   uint32_t first_slice;
@@ -78,6 +79,29 @@ enum class MoveResult : uint8_t {
 
 // Moves the first `bytes` of data from one run to another without copying where the pages line up.
 MoveResult MoveRunContents(Run& from, Run& to, size_t bytes);
+
+// Freed runs that are held as address space without memory: any access faults, and the range is not
+// used again until it is the oldest and the level's limit is reached. First in, first out.
+class HeldRuns {
+ public:
+  // Guards the data of a freed run and holds it; lets the oldest go while there are too many.
+  // Returns: false when the guard was refused; the run is then the caller's again.
+  bool Hold(Run& run, size_t limit_bytes, uint64_t now_ms) ABSL_LOCKS_EXCLUDED(lock_);
+
+  size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
+  void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS { lock_.Acquire(); }
+  void UnlockAfterFork(bool in_child) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    in_child ? lock_.ForkReset() : lock_.Release();
+  }
+
+ private:
+  prim::Lock lock_;  // taken with no other lock held, and none is taken under it
+  std::atomic<size_t> bytes_{0};
+  Run* oldest_ ABSL_GUARDED_BY(lock_) = nullptr;
+  Run* newest_ ABSL_GUARDED_BY(lock_) = nullptr;
+};
+
+extern HeldRuns held_runs;
 
 class RunCache {
  public:

@@ -24,7 +24,8 @@ namespace hardened::core {
 
 class ThreadHeap;
 
-enum class SliceUse : uint8_t { kNone = 0, kSlab, kRun };
+// kZeroSize: a slab without an owner whose memory is guarded; its slots are allocations of 0 bytes.
+enum class SliceUse : uint8_t { kNone = 0, kSlab, kRun, kZeroSize };
 
 struct SliceDescriptor {
   std::atomic<ThreadHeap*> owner;  // of the slab; null for runs and for slices without a slab

@@ -12,6 +12,7 @@
 #include "hardened/prim/raw_writer.h"
 #include "hardened/prim/system_info.h"
 #include "hardened/shim/active_heap.h"
+#include "hardened/zero_size.h"
 
 namespace hardened::shim {
 namespace {
@@ -29,10 +30,11 @@ HeapStatistics Collect() {
   result.arena = core::heap_state.Counters();
   hardened_counters& counters = result.counters;
   counters.live_runs = core::run_counters.live.load(std::memory_order_relaxed);
-  counters.live_slots = tally.taken_slots - tally.remote_sent_slots;
+  counters.live_slots =
+      tally.taken_slots - tally.remote_sent_slots + zero_size_slots.live();
   counters.live_bytes = tally.taken_bytes - tally.remote_sent_bytes +
                         core::run_counters.live_bytes.load(std::memory_order_relaxed);
-  counters.allocations = tally.allocations + runs_made;
+  counters.allocations = tally.allocations + runs_made + zero_size_slots.allocations();
   counters.deallocations = counters.allocations - counters.live_slots - counters.live_runs;
   counters.mapped_bytes = result.arena.committed_bytes + result.arena.metadata_bytes;
   counters.segments = result.arena.committed_bytes / core::kSegmentSize;
