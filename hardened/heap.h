@@ -57,12 +57,13 @@ class Heap {
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void* Allocate(size_t bytes, core::AllocationKind kind) {
     if (ABSL_PREDICT_FALSE(!IsSlotRequest(bytes))) return AllocateSlow(bytes, kind, false);
     const core::SizeClass size_class = core::SizeClassOf(bytes + Canary::kRoom);
-    core::Magazine& magazine = core::current_heap->magazines[size_class];
+    core::HeapFront& heap = *core::current_heap;
+    core::Magazine& magazine = heap.magazines[size_class];
     const core::MagazineEntry entry = *magazine.top;
     if (ABSL_PREDICT_FALSE(entry.slot == nullptr)) return AllocateSlow(bytes, kind, false);
     --magazine.top;
     ++magazine.allocations;
-    HandOut(entry, size_class, bytes, kind, /*zeroed=*/false);
+    HandOut(heap, entry, size_class, bytes, kind, /*zeroed=*/false);
     return entry.slot;
   }
 
@@ -71,12 +72,13 @@ class Heap {
     constexpr core::AllocationKind kind = core::AllocationKind::kMalloc;
     if (ABSL_PREDICT_FALSE(!IsSlotRequest(bytes))) return AllocateSlow(bytes, kind, true);
     const core::SizeClass size_class = core::SizeClassOf(bytes + Canary::kRoom);
-    core::Magazine& magazine = core::current_heap->magazines[size_class];
+    core::HeapFront& heap = *core::current_heap;
+    core::Magazine& magazine = heap.magazines[size_class];
     const core::MagazineEntry entry = *magazine.top;
     if (ABSL_PREDICT_FALSE(entry.slot == nullptr)) return AllocateSlow(bytes, kind, true);
     --magazine.top;
     ++magazine.allocations;
-    HandOut(entry, size_class, bytes, kind, /*zeroed=*/true);
+    HandOut(heap, entry, size_class, bytes, kind, /*zeroed=*/true);
     return entry.slot;
   }
 
@@ -241,7 +243,8 @@ class Heap {
   // ---- allocation
 
   // Makes a free slot an allocation of `bytes`.
-  ABSL_ATTRIBUTE_ALWAYS_INLINE static void HandOut(const core::MagazineEntry& entry,
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static void HandOut(core::HeapFront& heap,
+                                                   const core::MagazineEntry& entry,
                                                    core::SizeClass size_class, size_t bytes,
                                                    core::AllocationKind kind, bool zeroed) {
     const size_t size = kSlotSizes[size_class];
@@ -256,7 +259,7 @@ class Heap {
       if (zeroed && !known_zero) __builtin_memset(entry.slot, 0, bytes);
     }
     if constexpr (kFeatures.canary) {
-      const uint16_t life = NextLife(*core::current_heap);
+      const uint16_t life = NextLife(heap);
       entry.record[1].store(life, std::memory_order_relaxed);
       const uintptr_t address = reinterpret_cast<uintptr_t>(entry.slot);
       const size_t slack = size - bytes;
@@ -288,7 +291,7 @@ class Heap {
         if (magazine.count() > 0 || heap.get()->Refill(size_class)) {
           const core::MagazineEntry entry = *magazine.top--;
           ++magazine.allocations;
-          HandOut(entry, size_class, bytes, kind, zeroed);
+          HandOut(*heap.get(), entry, size_class, bytes, kind, zeroed);
           result = entry.slot;
         }
       }
@@ -383,7 +386,7 @@ class Heap {
     }
   }
 
-  ABSL_ATTRIBUTE_NOINLINE static void ReportCanaryOf(void* pointer, EntryPoint entry_point) {
+  ABSL_ATTRIBUTE_NOINLINE static void ReportCanaryOf(void* pointer, EntryPoint entry_point) noexcept {
     CheckCanary(pointer, Find(pointer, entry_point), entry_point);
   }
 
@@ -391,7 +394,7 @@ class Heap {
 
   ABSL_ATTRIBUTE_NOINLINE static void FlushAndPush(core::Magazine& magazine,
                                                    core::MagazineEntry entry,
-                                                   core::SizeClass size_class) {
+                                                   core::SizeClass size_class) noexcept {
     const int saved_errno = errno;
     static_cast<core::ThreadHeap*>(core::current_heap)->Flush(size_class);
     errno = saved_errno;
@@ -399,14 +402,14 @@ class Heap {
   }
 
   ABSL_ATTRIBUTE_NOINLINE static void WipeAndKeep(core::MagazineEntry entry,
-                                                  core::SizeClass size_class) {
+                                                  core::SizeClass size_class) noexcept {
     const int saved_errno = errno;
     Wipe(entry.slot, size_class);
     KeepOrPush(*static_cast<core::ThreadHeap*>(core::current_heap), entry, size_class);
     errno = saved_errno;
   }
 
-  ABSL_ATTRIBUTE_NOINLINE static void Evict() {
+  ABSL_ATTRIBUTE_NOINLINE static void Evict() noexcept {
     const int saved_errno = errno;
     core::ThreadHeap& heap = *static_cast<core::ThreadHeap*>(core::current_heap);
     PlugsOf(heap).quarantine.Evict(heap);
@@ -416,7 +419,7 @@ class Heap {
   // Every free that is not a plain one: null, other cages, runs, slots of other threads, and all
   // that is to be reported.
   ABSL_ATTRIBUTE_NOINLINE static void FreeSlow(void* pointer, size_t stated,
-                                               EntryPoint entry_point) {
+                                               EntryPoint entry_point) noexcept {
     if (pointer == nullptr) return;
     const int saved_errno = errno;
     const LiveAllocation live = Find(pointer, entry_point);

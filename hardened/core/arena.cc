@@ -195,13 +195,14 @@ uint32_t Arena::AllocateSpan(uint32_t slices, uint32_t alignment, uint32_t lead,
   SpanIndex& index = IndexOf(purpose);
   uint32_t found = index.Take(wanted);
   // Good fit looks one list up: a fresh span of exactly the wanted length may not be found.
-  for (const uint32_t more : {0u, wanted / SpanIndex::kSecondLevel + 1}) {
-    if (found != kNoSpan) break;
-    const Growth growth = Grow(wanted + more, purpose);
+  if (found == kNoSpan) {
+    const uint32_t margin =
+        wanted < SpanIndex::kSecondLevel ? 0 : wanted / SpanIndex::kSecondLevel + 1;
+    const Growth growth = Grow(wanted + margin, purpose);
     if (growth != Growth::kGrown) return growth == Growth::kNoRoom ? kNoSpan : kRefusedSpan;
     found = index.Take(wanted);
+    if (found == kNoSpan) return kNoSpan;
   }
-  if (found == kNoSpan) return kNoSpan;
   const uint32_t length = spans_[found].length;
   const uintptr_t mask = (uintptr_t{alignment} << kSliceShift) - 1;
   const uintptr_t aligned = (AddressOf(found + lead) + mask) & ~mask;

@@ -121,7 +121,7 @@ class RunCache {
  private:
   static constexpr size_t kBuckets = 64;
   static constexpr size_t kMaxCachedRun = 4 << 20;  // bytes
-  Run*& BucketOf(size_t page_bytes) { return buckets_[(page_bytes >> 12) % kBuckets]; }
+  Run*& BucketOf(size_t page_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) { return buckets_[(page_bytes >> 12) % kBuckets]; }
 
   prim::Lock lock_;  // taken with no other lock held, and none is taken under it
   std::atomic<size_t> bytes_{0};

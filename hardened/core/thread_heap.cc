@@ -277,12 +277,37 @@ void ThreadHeap::FlushOutgoing() {
   }
 }
 
+void ThreadHeap::CheckPending(uintptr_t address) {
+  const SliceDescriptor* slice = heap_state.FindSlice(address);
+  const uint32_t index = slice == nullptr ? 0 : slice->IndexOf(address);
+  const bool is_slot = slice != nullptr && slice->use == SliceUse::kSlab && !slice->released &&
+                       index < slice->slot_count;
+  const RecordValue record =
+      is_slot ? slice->RecordAt(index, RecordShift()).load(std::memory_order_relaxed)
+              : kUnusedZeroRecord;
+  // Detects: a double free in which both threads raced past each other's mark, and a forged link
+  //          that passed its tag: only a slot that waits for collection is collected.
+  // Misses:  nothing; a slot is collected at most once for each time it is claimed.
+  // Cost:    one load and one comparison a remote free.
+  if (record == kPendingRecord) return;
+  prim::ReportCorruption({.kind = is_slot ? prim::CorruptionKind::kDoubleFree
+                                          : prim::CorruptionKind::kBadLink,
+                          .address = address,
+                          .slot_start = is_slot ? address : 0,
+                          .slot_size = is_slot ? SlotSize(slice->size_class) : 0,
+                          .slot_index = index,
+                          .in_slab = is_slot,
+                          .found_by = "collection",
+                          .level = heap_constants->level});
+}
+
 void ThreadHeap::Collect(uint32_t most) {
   for (; most > 0; --most) {
     // Pairs with the release in PushBatch().
     if (backlog_ == 0) backlog_ = incoming_.exchange(0, std::memory_order_acquire);
     const uintptr_t address = backlog_;
     if (address == 0) return;
+    CheckPending(address);
     uint64_t word;
     __builtin_memcpy(&word, reinterpret_cast<void*>(address), sizeof(word));
     uintptr_t next = 0;
@@ -303,27 +328,7 @@ void ThreadHeap::Collect(uint32_t most) {
 
 void ThreadHeap::CollectSlot(uintptr_t address) {
   const SliceDescriptor* slice = heap_state.FindSlice(address);
-  const uint32_t index = slice == nullptr ? 0 : slice->IndexOf(address);
-  const bool is_slot = slice != nullptr && slice->use == SliceUse::kSlab && !slice->released &&
-                       index < slice->slot_count;
-  const RecordValue record =
-      is_slot ? slice->RecordAt(index, RecordShift()).load(std::memory_order_relaxed)
-              : kUnusedZeroRecord;
-  // Detects: a double free in which both threads raced past each other's mark, and a forged link
-  //          that passed its tag: only a slot that waits for collection is collected.
-  // Misses:  nothing; a slot is collected at most once for each time it is claimed.
-  // Cost:    one load and one comparison a remote free.
-  if ((record & kKindMask) != kPendingRecord) {
-    prim::ReportCorruption({.kind = is_slot ? prim::CorruptionKind::kDoubleFree
-                                            : prim::CorruptionKind::kBadLink,
-                            .address = address,
-                            .slot_start = is_slot ? address : 0,
-                            .slot_size = is_slot ? SlotSize(slice->size_class) : 0,
-                            .slot_index = index,
-                            .in_slab = is_slot,
-                            .found_by = "collection",
-                            .level = heap_constants->level});
-  }
+  const uint32_t index = slice->IndexOf(address);
   const SizeClass size_class = slice->size_class;
   --remote_sent_slots_;
   remote_sent_bytes_ -= SlotSize(size_class);

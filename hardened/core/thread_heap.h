@@ -126,6 +126,8 @@ class ThreadHeap : public HeapFront {
   void Settle(Slab& slab, uint32_t returned);
   static void PushBatch(OutgoingBatch& batch);
   void FlushHalf(SizeClass size_class);
+  // Reports unless a slot that waits for collection starts at `address`.
+  static void CheckPending(uintptr_t address);
   void CollectSlot(uintptr_t address);
   void RetireEmptySlabs(bool keep_one);
 
@@ -143,7 +145,7 @@ class ThreadHeap : public HeapFront {
 
   // Batches of slots freed by other threads: the address of the newest, 0: none.
   alignas(prim::kNoSharing) std::atomic<uintptr_t> incoming_;
-  char padding_[prim::kNoSharing - sizeof(incoming_)];
+  [[maybe_unused]] char padding_[prim::kNoSharing - sizeof(incoming_)];
 };
 
 // What a thread has before its first allocation, and what after its exit has begun: libc frees a
