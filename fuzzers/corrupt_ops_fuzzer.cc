@@ -255,7 +255,9 @@ bool Prepare(const Plan& plan, const Runner& runner, void* on_stack, Charge* cha
       return true;
     case Crime::kOverflow: {
       if (!kFeatures.canary || block == nullptr) return false;
-      const bool is_run = SliceOf(block->start).use == core::SliceUse::kRun;
+      const core::SliceUse use = SliceOf(block->start).use;
+      if (use == core::SliceUse::kZeroSize) return false;
+      const bool is_run = use == core::SliceUse::kRun;
       // A run whose pages are full has no canary.
       if (is_run && block->requested % core::kSlotAlignment == 0) return false;
       about_block();

@@ -47,11 +47,14 @@ struct SlotCanary {
 
   // Writes it into memory whose bytes in front of the slack need not be kept.
   // Requires: kRoom <= slack < size; size >= 16.
+  //
+  // Here and in Intact() slack is as random as the program's sizes, so nothing branches on it.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void Write(uintptr_t slot, size_t size, size_t slack,
                                                  uint64_t value) {
     const uintptr_t end = slot + size;
-    Store(end - 8, LastWord(slack, value) & LastMask(slack));
-    if (slack > 8) Store(end - slack, value);
+    const uint64_t last = LastWord(slack, value) & LastMask(slack);
+    Store(end - 8, last);
+    Store(end - FirstDistance(slack), slack < 8 ? last : value);
   }
 
   // Writes it and keeps the bytes in front of the slack: for an allocation that is in use.
@@ -69,8 +72,10 @@ struct SlotCanary {
   ABSL_ATTRIBUTE_ALWAYS_INLINE static bool Intact(uintptr_t slot, size_t size, size_t slack,
                                                   uint64_t value) {
     const uintptr_t end = slot + size;
-    const uint64_t difference = (Load(end - 8) ^ LastWord(slack, value)) & LastMask(slack);
-    return difference == 0 && (slack <= 8 || Load(end - slack) == value);
+    const uint64_t in_last = (Load(end - 8) ^ LastWord(slack, value)) & LastMask(slack);
+    const uint64_t first = Load(end - FirstDistance(slack));
+    const uint64_t in_first = first ^ (slack < 8 ? first : value);
+    return (in_last | in_first) == 0;
   }
 
   // The address of the first changed byte. Requires: !Intact().
@@ -83,8 +88,11 @@ struct SlotCanary {
     return std::rotr(value, static_cast<int>(8 * slack % 64));
   }
   static constexpr uint64_t LastMask(size_t slack) {
-    return slack < 8 ? ~uint64_t{0} << (64 - 8 * slack) : ~uint64_t{0};
+    return ~uint64_t{0} << (slack < 8 ? 64 - 8 * slack : 0);
   }
+  // From the end of the slot back to the word that starts with the slack; the last word when the
+  // slack is shorter than a word.
+  static constexpr size_t FirstDistance(size_t slack) { return slack < 8 ? 8 : slack; }
   ABSL_ATTRIBUTE_ALWAYS_INLINE static uint64_t Load(uintptr_t address) {
     uint64_t word;
     __builtin_memcpy(&word, reinterpret_cast<const void*>(address), sizeof(word));

@@ -40,6 +40,8 @@ struct Features {
   bool check_on_allocate = false;
   // Freed slots held back from re-use.
   QuarantineLimits quarantine = {};
+  // The canaries of all allocations are looked at bit by bit while the program runs, and at exit.
+  bool sweep = false;
   // Allocations of zero bytes have an address that faults on any access.
   bool zero_size_faults = false;
   MismatchAction mismatch = MismatchAction::kIgnore;
@@ -49,7 +51,7 @@ constexpr bool IsCoherent(const Features& features) {
   return features.name[0] != '\0' &&
          // The canary starts at the exact end, and its life lies beside the record.
          (!features.canary || (features.exact_size && features.core.record_shift == 2)) &&
-         (!features.check_neighbours || features.canary) &&
+         (!features.check_neighbours || features.canary) && (!features.sweep || features.canary) &&
          (!features.check_on_allocate || features.wipe_limit > 0) &&
          // Slots that other threads freed must not pass by the quarantine.
          (features.quarantine.bytes == 0 || !features.core.collect_into_magazine);

@@ -26,6 +26,8 @@
 #include "hardened/entry_point.h"
 #include "hardened/features.h"
 #include "hardened/heap_plugs.h"
+#include "hardened/neighbours.h"
+#include "hardened/sweep.h"
 #include "hardened/wipe.h"
 #include "hardened/zero_size.h"
 
@@ -128,6 +130,9 @@ class Heap {
       if (ABSL_PREDICT_FALSE(!CanaryIntact(address, size, value, record))) {
         return ReportCanaryOf(pointer, entry_point);
       }
+    }
+    if constexpr (kFeatures.check_neighbours) {
+      CheckNeighbours(slice, index, address, size, FactsOf(entry_point).name);
     }
     // Before the wipe: a free by another thread that sees wiped memory then also sees why.
     const bool wipe = size <= kFeatures.wipe_limit;
@@ -413,6 +418,7 @@ class Heap {
     const int saved_errno = errno;
     core::ThreadHeap& heap = *static_cast<core::ThreadHeap*>(core::current_heap);
     PlugsOf(heap).quarantine.Evict(heap);
+    if constexpr (kFeatures.sweep) SweepStep();
     errno = saved_errno;
   }
 
@@ -466,6 +472,13 @@ class Heap {
     }
     core::ThreadHeap* owner = live.slice->owner.load(std::memory_order_relaxed);
     const core::SizeClass size_class = live.slice->size_class;
+    if (owner == core::current_heap) {
+      if constexpr (kFeatures.check_neighbours) {
+        const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
+        CheckNeighbours(*live.slice, live.slice->IndexOf(address), address,
+                        kSlotSizes[size_class], "free");
+      }
+    }
     Wipe(pointer, size_class);
     if (owner == core::current_heap) {
       KeepOrPush(*owner, {pointer, live.record}, size_class);

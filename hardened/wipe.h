@@ -20,14 +20,22 @@ typedef uint64_t WipeUnit __attribute__((vector_size(16), may_alias));
 inline constexpr size_t kWipeInline = 512;
 
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline void WipeInline(void* slot, size_t size) {
-  WipeUnit* unit = static_cast<WipeUnit*>(slot);
-  WipeUnit* const end = unit + size / sizeof(WipeUnit);
-  do {
-    *unit++ = WipeUnit{0, 0};
-    // Keeps gcc from making a string instruction of the loop, which takes longer to start than most
-    // slots take to wipe.
-    asm("" : "+r"(unit));
-  } while (unit != end);
+  constexpr WipeUnit kZero = {0, 0};
+  const auto at = [slot](size_t offset) -> WipeUnit& {
+    return *reinterpret_cast<WipeUnit*>(static_cast<char*>(slot) + offset);
+  };
+  const size_t last = size - sizeof(WipeUnit);
+  // Up to 64 bytes: four stores, some of them to the same place, and no branch on the size.
+  at(0) = kZero;
+  at(last < 16 ? last : 16) = kZero;
+  at(last < 32 ? last : 32) = kZero;
+  at(last) = kZero;
+  for (size_t offset = 48; offset < last; offset += 64) {
+    at(offset) = kZero;
+    at(offset + 16 < last ? offset + 16 : last) = kZero;
+    at(offset + 32 < last ? offset + 32 : last) = kZero;
+    at(offset + 48 < last ? offset + 48 : last) = kZero;
+  }
 }
 
 inline void WipeSlot(void* slot, size_t size) {

@@ -19,7 +19,8 @@ struct Standard {
                .guard_slab_interval = 8},
       .exact_size = true,
       .canary = true,
-      .wipe_limit = 1024,
+      // Two cache lines: beyond, a wipe costs more than everything else together.
+      .wipe_limit = 128,
       // 5,120 slots of 64 bytes: with the window of 1,024, such a slot returns after 4,096 frees.
       .quarantine = {.bytes = 320 << 10,
                      .least_weight = 64,

@@ -21,6 +21,7 @@ struct Strict {
                .guard_slab_interval = 2},
       .exact_size = true,
       .canary = true,
+      .check_neighbours = true,
       .wipe_limit = core::kMaxSlotSize,
       .check_on_allocate = true,
       .quarantine = {.bytes = 1 << 20, .least_weight = 128},

@@ -102,7 +102,8 @@ bool Arena::EnsureCommitted(CommittedRange& range, uintptr_t up_to, size_t chunk
 Arena::Growth Arena::Grow(uint32_t slices, SpanPurpose purpose) {
   const uint32_t total = static_cast<uint32_t>(heap_bytes_ >> kSliceShift);
   // The first slice of an arena stays without access: nothing underflows out of it.
-  const uint32_t start = committed_slices_ == 0 ? 1 : committed_slices_;
+  const uint32_t committed = committed_slices_;
+  const uint32_t start = committed == 0 ? 1 : committed;
   if (slices > total - start) return Growth::kNoRoom;
   const uint32_t least =
       static_cast<uint32_t>(RoundUpTo(size_t{start} + slices, kSlicesPerSegment));
@@ -122,8 +123,8 @@ Arena::Growth Arena::Grow(uint32_t slices, SpanPurpose purpose) {
                         size_t{end - start} << kSliceShift)) {
       continue;
     }
-    if (committed_slices_ == 0) IndexOf(purpose).Mark(0, 1, SpanState::kUsed);
-    committed_slices_ = end;
+    if (committed == 0) IndexOf(purpose).Mark(0, 1, SpanState::kUsed);
+    committed_slices_.store(end, std::memory_order_release);
     if (growth_segments_ < kMaxGrowthSegments) growth_segments_ *= 2;
     InsertFree(start, end - start, purpose);
     return Growth::kGrown;

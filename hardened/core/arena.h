@@ -20,6 +20,7 @@
 #define HARDENED_CORE_ARENA_H_
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -104,6 +105,8 @@ class Arena {
     return static_cast<uint32_t>((address - base_) >> kSliceShift);
   }
   uintptr_t AddressOf(uint32_t slice) const { return base_ + (uintptr_t{slice} << kSliceShift); }
+  // Slices that may be in use are below this.
+  uint32_t committed_slices() const { return committed_slices_.load(std::memory_order_acquire); }
   prim::PageSource& pages() const { return *pages_; }
   prim::Lock& lock() ABSL_LOCK_RETURNED(lock_) { return lock_; }
   ArenaCounters Counters() ABSL_LOCKS_EXCLUDED(lock_);
@@ -144,7 +147,7 @@ class Arena {
   PurgePolicy purge_policy_;
 
   alignas(prim::kNoSharing) prim::Lock lock_;
-  uint32_t committed_slices_ ABSL_GUARDED_BY(lock_) = 0;
+  std::atomic<uint32_t> committed_slices_{0};  // written under lock_
   uint32_t growth_segments_ ABSL_GUARDED_BY(lock_) = 1;
   uint32_t used_slices_ ABSL_GUARDED_BY(lock_) = 0;
   uint32_t dirty_slices_ ABSL_GUARDED_BY(lock_) = 0;

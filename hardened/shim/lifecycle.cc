@@ -1,12 +1,18 @@
-// The first allocation registers the fork handlers; a program that never allocates before it forks
-// gets them from this constructor.
+// The process's start and end. The first allocation registers the fork handlers; a program that
+// forks before it allocates gets them from the constructor.
 
 #include "hardened/fork.h"
+#include "hardened/shim/active_heap.h"
+#include "hardened/sweep.h"
 
 namespace hardened::shim {
 namespace {
 
 [[gnu::constructor]] void RegisterForkHandlers() { EnsureForkHandlers(); }
+
+[[gnu::destructor]] void SweepAtExit() {
+  if constexpr (ActiveHeap::kFeatures.sweep) SweepEverything();
+}
 
 }  // namespace
 }  // namespace hardened::shim

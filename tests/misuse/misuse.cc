@@ -22,14 +22,10 @@
 #include <new>
 
 #include "tests/misuse/exit_codes.h"
+#include "tests/misuse/staging.h"
 #include "tests/preload/library_under_test.h"
 
 namespace {
-
-[[noreturn]] void Exit(int code, const char* why) {
-  dprintf(STDERR_FILENO, "misuse: %s\n", why);
-  _exit(code);
-}
 
 // --- Operations: how a block is obtained, given back, and misused ---------------
 
@@ -46,7 +42,14 @@ void FreeSized(void* pointer, size_t size) {
   if (free_sized == nullptr) Exit(kBadArguments, "no free_sized in this process");
   free_sized(pointer, size);
 }
+void FreeAlignedSized(void* pointer, size_t size) {
+  static const auto free_aligned_sized = LibraryUnderTest::Find().free_aligned_sized;
+  if (free_aligned_sized == nullptr) Exit(kBadArguments, "no free_aligned_sized in this process");
+  free_aligned_sized(pointer, 64, size);
+}
 void Delete(void* pointer, size_t) { operator delete(pointer); }
+void DeleteSized(void* pointer, size_t size) { operator delete(pointer, size); }
+void DeleteAligned(void* pointer, size_t) { operator delete(pointer, std::align_val_t{64}); }
 void DeleteArray(void* pointer, size_t) { operator delete[](pointer); }
 void Realloc(void* pointer, size_t size) {
   void* volatile moved = realloc(pointer, size);
@@ -62,6 +65,8 @@ void UsableSize(void* pointer, size_t) {
 }
 void* New(size_t size) { return operator new(size); }
 void* NewArray(size_t size) { return operator new[](size); }
+void* NewAligned(size_t size) { return operator new(size, std::align_val_t{64}); }
+void* AlignedAlloc(size_t size) { return aligned_alloc(64, size); }
 
 const Operation kOperations[] = {
     {"free", malloc, Free, Free},
@@ -71,6 +76,9 @@ const Operation kOperations[] = {
     {"delete_array", NewArray, DeleteArray, DeleteArray},
     {"free_sized", malloc, FreeSized, FreeSized},
     {"reallocarray", malloc, Free, Reallocarray},
+    {"free_aligned_sized", AlignedAlloc, FreeAlignedSized, FreeAlignedSized},
+    {"delete_sized", New, DeleteSized, DeleteSized},
+    {"aligned_delete", NewAligned, DeleteAligned, DeleteAligned},
 };
 
 // What the arguments chose.
@@ -87,18 +95,6 @@ void Misuse(void* pointer) {
   dprintf(STDOUT_FILENO, "%p\n", pointer);
   operation->misuse(pointer, size);
 }
-// By pthread_create: std::thread would allocate, perhaps the very slot just freed.
-template <typename Function>
-void InAnotherThread(Function function) {
-  pthread_t thread;
-  auto run = [](void* argument) -> void* {
-    (*static_cast<Function*>(argument))();
-    return nullptr;
-  };
-  if (pthread_create(&thread, nullptr, run, &function) != 0) Exit(kBadArguments, "no thread");
-  pthread_join(thread, nullptr);
-}
-void* At(void* block, ptrdiff_t offset) { return static_cast<char*>(block) + offset; }
 void* MapPages() {
   void* pages = mmap(nullptr, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (pages == MAP_FAILED) Exit(kBadArguments, "mmap failed");

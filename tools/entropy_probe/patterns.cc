@@ -52,7 +52,7 @@ void Free(uintptr_t address) { free(reinterpret_cast<void*>(address)); }
 // ---- fresh: the first objects of each size, and where the heap lies
 
 // Reads /proc/self/maps without allocating. Finds the start of the unbroken row of anonymous
-// mappings around `address`, and of the longest other such row.
+// mappings around `address`, and of the longest other such row: metadata that lies apart.
 void FindBases(uintptr_t address, uintptr_t* own, uintptr_t* other) {
   static char text[1 << 16];
   const int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
@@ -72,13 +72,15 @@ void FindBases(uintptr_t address, uintptr_t* own, uintptr_t* other) {
       *other = start;
     }
   };
-  for (const char* line = text; *line != 0;) {
+  for (char* line = text; *line != 0;) {
+    char* const newline = strchr(line, '\n');
+    if (newline == nullptr) break;
+    *newline = 0;
     unsigned long low = 0, high = 0, inode = 0;
     int name = 0;
     sscanf(line, "%lx-%lx %*s %*s %*s %lu %n", &low, &high, &inode, &name);
-    const char* const newline = strchr(line, '\n');
     // Also "[heap]", where libc's allocator lives.
-    const bool ours = inode == 0 && (line[name] == '\n' || strncmp(line + name, "[heap]", 6) == 0);
+    const bool ours = inode == 0 && (line[name] == 0 || strcmp(line + name, "[heap]") == 0);
     if (ours && low == end) {
       end = high;
     } else {
@@ -86,7 +88,6 @@ void FindBases(uintptr_t address, uintptr_t* own, uintptr_t* other) {
       start = end = 0;
       if (ours) start = low, end = high;
     }
-    if (newline == nullptr) break;
     line = newline + 1;
   }
   settle();

@@ -1,0 +1,58 @@
+#include "hardened/neighbours.h"
+
+#include "hardened/canary.h"
+#include "hardened/damage.h"
+#include "hardened/wipe.h"
+
+namespace hardened {
+namespace {
+
+constexpr unsigned kRecordShift = 2;
+// How much of a free neighbour is looked at, in bytes.
+constexpr size_t kNearest = 32;
+
+void CheckFreeEnd(core::RecordValue record, uintptr_t nearest, size_t bytes, uintptr_t slot,
+                  size_t slot_size, const char* found_by) {
+  if (!core::IsKnownZero(record) || IsZero(reinterpret_cast<const void*>(nearest), bytes)) return;
+  ReportWriteAfterFree(reinterpret_cast<const void*>(slot), slot_size, found_by);
+}
+
+}  // namespace
+
+void CheckLiveCanary(const core::SliceDescriptor& slice, uint32_t index, uintptr_t address,
+                     size_t slot_size, const char* found_by) {
+  core::SlotRecord& record = slice.RecordAt(index, kRecordShift);
+  // Pairs with the release store of a realloc in place.
+  const core::RecordValue before = record.load(std::memory_order_acquire);
+  if (!core::IsLive(before)) return;
+  const uint16_t life = (&record)[1].load(std::memory_order_relaxed);
+  const uint64_t value = SlotCanary::Value(address, life);
+  const size_t slack = core::SlackOf(before);
+  if (SlotCanary::Intact(address, slot_size, slack, value)) return;
+  const uintptr_t damage = SlotCanary::FirstDamage(address, slot_size, slack, value);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (record.load(std::memory_order_acquire) != before ||
+      (&record)[1].load(std::memory_order_relaxed) != life ||
+      SlotCanary::Intact(address, slot_size, slack, value)) {
+    return;
+  }
+  ReportCanary(address, damage, slot_size - slack, found_by);
+}
+
+void CheckNeighbours(const core::SliceDescriptor& slice, uint32_t index, uintptr_t address,
+                     size_t slot_size, const char* found_by) {
+  const size_t bytes = slot_size < kNearest ? slot_size : kNearest;
+  if (index > 0) {
+    const uintptr_t left = address - slot_size;
+    CheckLiveCanary(slice, index - 1, left, slot_size, found_by);
+    CheckFreeEnd(slice.RecordAt(index - 1, kRecordShift).load(std::memory_order_relaxed),
+                 address - bytes, bytes, left, slot_size, found_by);
+  }
+  if (index + 1 < slice.slot_count) {
+    const uintptr_t right = address + slot_size;
+    CheckFreeEnd(slice.RecordAt(index + 1, kRecordShift).load(std::memory_order_relaxed), right,
+                 bytes, right, slot_size, found_by);
+  }
+}
+
+}  // namespace hardened

@@ -1,0 +1,29 @@
+// Sweep: the canaries of allocations that are not being freed.
+//
+// A bounded number of slots is looked at in each step, from the slow side of malloc and free; the
+// whole heap at exit.
+//
+// Detects: an overflow or underflow whose victim or source is never freed.
+// Misses:  damage that is undone before the sweep comes by; runs.
+// Cost:    kSlotsPerStep canaries every time a quarantine lets a batch go.
+//
+// Threads: any. Slots that change while they are looked at are passed over.
+
+#ifndef HARDENED_SWEEP_H_
+#define HARDENED_SWEEP_H_
+
+#include <cstdint>
+
+namespace hardened {
+
+inline constexpr uint32_t kSlotsPerStep = 64;
+
+// Looks at the next slots, process-wide. Returns at once while another thread is at it.
+void SweepStep();
+
+// Looks at every slot of the heap.
+void SweepEverything();
+
+}  // namespace hardened
+
+#endif  // HARDENED_SWEEP_H_

@@ -1,0 +1,199 @@
+// Randomness that a program sees: addresses of fresh processes under the preloaded library of one
+// level. Processes take their seeds from the kernel, so these tests are random; every bound says why
+// it fails a sound library less than once in a million runs.
+
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "tests/misuse/child_process.h"
+#include "tests/randomness/collisions.h"
+
+namespace hardened {
+namespace {
+
+constexpr int kSeconds = 100;
+// Requests above leave no room for the canary in a class of at most 256 bytes.
+constexpr size_t kPromisedUpTo = 248;
+
+std::string Variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+bool IsLight() { return Variable("LEVEL") == "light"; }
+
+ChildResult RunProbe(std::vector<std::string> arguments, std::vector<std::string> environment) {
+  arguments.insert(arguments.begin(), Variable("PROBE"));
+  return RunChild({.arguments = std::move(arguments),
+                   .environment = std::move(environment),
+                   .timeout_seconds = kSeconds});
+}
+
+// Column -> sample of that name -> value of each process.
+using Columns = std::map<std::string, std::vector<std::vector<int64_t>>>;
+
+Columns Measure(const std::string& pattern, int processes, std::vector<std::string> environment = {}) {
+  Columns columns;
+  std::vector<std::string> names;
+  std::istringstream lines(RunProbe({"columns", pattern}, {}).out);
+  for (std::string line; std::getline(lines, line);) names.push_back(line);
+  environment.push_back("PROBE_PRELOAD=" + Variable("LIBRARY"));
+  const ChildResult result =
+      RunProbe({"launch", pattern, std::to_string(processes), "2"}, std::move(environment));
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  const size_t bytes = names.size() * sizeof(int64_t);
+  EXPECT_EQ(result.out.size(), bytes * static_cast<size_t>(processes)) << result.err;
+  for (size_t start = 0; start + bytes <= result.out.size(); start += bytes) {
+    std::map<std::string, size_t> seen;
+    for (size_t i = 0; i < names.size(); ++i) {
+      int64_t value;
+      std::memcpy(&value, result.out.data() + start + i * sizeof(value), sizeof(value));
+      std::vector<std::vector<int64_t>>& of_name = columns[names[i]];
+      const size_t repeat = seen[names[i]]++;
+      if (repeat == of_name.size()) of_name.emplace_back();
+      of_name[repeat].push_back(value);
+    }
+  }
+  return columns;
+}
+
+// Each sample against the same sample of other processes.
+Collisions CollisionsOf(const std::vector<std::vector<int64_t>>& samples) {
+  Collisions collisions;
+  for (const std::vector<int64_t>& of_processes : samples) collisions.Add(of_processes);
+  return collisions;
+}
+
+// Bytes of "name/bytes" when the name is `name`, else 0.
+size_t BytesOf(const std::string& column, const std::string& name) {
+  if (column.compare(0, name.size() + 1, name + "/") != 0) return 0;
+  return std::strtoul(column.c_str() + name.size() + 1, nullptr, 10);
+}
+
+TEST(ProcessTest, TheLibraryIsPreloaded) {
+  const ChildResult result = RunProbe({"library"}, {"LD_PRELOAD=" + Variable("LIBRARY")});
+  EXPECT_NE(result.out.find("libhardened_" + Variable("LEVEL")), std::string::npos)
+      << result.Describe();
+}
+
+// With 1,000 processes and the weakest class (372 slots, 9.12 bits) about 900 of the 500,000 pairs
+// agree, with a standard error of 0.06 bits: 8.75 bits are six of them below. A loss of half a bit
+// is seen.
+TEST(ProcessTest, FreshDistancesHaveNineBitsAndBasesDiffer) {
+  constexpr int kProcesses = 1000;
+  Columns columns = Measure("fresh", kProcesses);
+  // 24 random bits: two of 1,000 agree in 1 of 33 runs, five pairs in fewer than one of a million.
+  for (const char* base : {"base/0", "second-base/0"}) {
+    EXPECT_LT(CollisionsOf(columns[base]).equal, 5) << base;
+  }
+  std::vector<int64_t> between;
+  for (int i = 0; i < kProcesses; ++i) {
+    between.push_back(columns["second-base/0"][0][i] - columns["base/0"][0][i]);
+  }
+  EXPECT_LT(CollisionsOf({between}).equal, 5) << "the place of metadata follows from the heap's";
+  if (IsLight()) GTEST_SKIP() << "light promises a few cache lines";
+  int checked = 0;
+  for (const auto& [column, samples] : columns) {
+    for (const char* name : {"p1-p0", "p99-p98"}) {
+      const size_t bytes = BytesOf(column, name);
+      if (bytes == 0 || bytes > kPromisedUpTo) continue;
+      ++checked;
+      EXPECT_GE(CollisionsOf(samples).Bits(), 8.75) << column;
+    }
+  }
+  EXPECT_EQ(checked, 2 * 16);
+}
+
+// 100 processes with 8 samples of each size and age: 39,600 pairs. The bound on equal ones lies six
+// standard deviations (1.5 times Poisson's variance) above what half a bit less than nine, the
+// weakest that is allowed, makes of them; a sound library is above nine.
+TEST(ProcessTest, DistancesHaveNotDecayedAtTheMillionthObject) {
+  if (IsLight()) GTEST_SKIP() << "light promises a few cache lines";
+  int checked = 0;
+  for (const auto& [column, samples] : Measure("aged", 100)) {
+    for (const char* name : {"at-1e5", "at-1e6"}) {
+      const size_t bytes = BytesOf(column, name);
+      if (bytes == 0 || bytes > kPromisedUpTo) continue;
+      ++checked;
+      const Collisions collisions = CollisionsOf(samples);
+      // A fresh slab of the class; its slots are at most 8 bytes larger than the request.
+      const double slots = std::floor((bytes + 8 >= 192 ? 2 : 1) * 65536.0 / (bytes + 8.0));
+      const double weakest =
+          std::min(9.0, BitsOfUniformDistance(static_cast<uint32_t>(slots)) - 0.5);
+      const double most = collisions.pairs * std::exp2(-weakest);
+      EXPECT_LT(collisions.equal, most + 6 * std::sqrt(1.5 * most))
+          << column << ": " << collisions.Bits() << " bits";
+    }
+  }
+  EXPECT_EQ(checked, 2 * 16);
+}
+
+// 300 processes: 44,850 pairs; at the promised 9 bits 88 agree, with a standard deviation of about
+// 11 and at most 13; 8 bits are 175.
+TEST(ProcessTest, WhichFreedSlotReturnsHasNineBits) {
+  if (IsLight()) GTEST_SKIP() << "light hands out what was freed last";
+  Columns columns = Measure("reuse", 300);
+  for (const char* column : {"first-returned/56", "one-returns-after/56"}) {
+    EXPECT_GE(CollisionsOf(columns[column]).Bits(), 8) << column;
+  }
+  for (const char* column : {"reuse-minimum/56", "pair-reuse-minimum/56"}) {
+    const std::vector<int64_t>& least = columns[column][0];
+    EXPECT_GE(*std::min_element(least.begin(), least.end()), 4096) << column;
+  }
+}
+
+// Addresses without the base of the heap, in the order of the program.
+std::vector<int64_t> Addresses(std::vector<std::string> environment) {
+  const Columns columns = Measure("addresses", 1, std::move(environment));
+  std::vector<int64_t> addresses;
+  for (const auto& [column, samples] : columns) {
+    if (BytesOf(column, "base") != 0 || column == "base/0") continue;
+    for (const std::vector<int64_t>& sample : samples) addresses.push_back(sample[0]);
+  }
+  EXPECT_EQ(addresses.size(), 480u);
+  return addresses;
+}
+
+TEST(ProcessTest, ASeedReproducesEveryAddress) {
+  const std::vector<int64_t> once = Addresses({"PROBE_SEED=7"});
+  EXPECT_EQ(once, Addresses({"PROBE_SEED=7"}));
+  EXPECT_NE(once, Addresses({"PROBE_SEED=8"}));
+  EXPECT_NE(Addresses({}), Addresses({}));
+}
+
+// By chance one position in hundreds agrees, and more than two of 32 in fewer than 1 fork of 10,000
+// (300 free slots): three such forks of 100 come in fewer than one of ten million runs.
+TEST(ProcessTest, ParentAndChildDrawDifferentAddresses) {
+  int forks = 0, over = 0;
+  int64_t most = 0;
+  for (const auto& [column, samples] : Measure("fork", 5)) {
+    for (const std::vector<int64_t>& sample : samples) {
+      for (const int64_t equal : sample) {
+        ++forks;
+        over += equal > 2;
+        most = std::max(most, equal);
+      }
+    }
+  }
+  EXPECT_EQ(forks, 100);
+  EXPECT_LE(over, 2) << "forks of 100 in which more than 2 of the next 32 addresses are equal; "
+                     << "at most " << most;
+}
+
+// 1,000 forks: HARDENED_TEST_FORKS=1000.
+TEST(ProcessTest, NoForkOfAProcessWithManyThreadsHangs) {
+  std::string forks = Variable("HARDENED_TEST_FORKS");
+  if (forks.empty()) forks = "100";
+  const ChildResult result =
+      RunProbe({"storm", forks}, {"LD_PRELOAD=" + Variable("LIBRARY")});
+  EXPECT_EQ(result.exit_code, 0) << result.Describe();
+}
+
+}  // namespace
+}  // namespace hardened
