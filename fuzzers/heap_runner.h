@@ -298,7 +298,7 @@ class HeapRunner {
     HARDENED_CHECK(is_aligned);
     Pattern::Check(block, start, kept);
     Pattern::CheckRange(block, start, kept - kept_page, kept_page);
-    if (start != block.start) block.kind = core::AllocationKind::kMalloc;
+    block.kind = core::AllocationKind::kMalloc;  // whatever it was before
     void* const old = block.start;
     Leave(slot);
     if (start != old) dead_.push_back(old);

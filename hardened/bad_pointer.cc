@@ -57,6 +57,22 @@ void ExplainRun(const core::Run& run, PointerUse use, CorruptionReport& report) 
 
 }  // namespace
 
+const core::Run* FindRun(uintptr_t address) {
+  core::Arena* arena = core::heap_state.FindArena(address);
+  if (arena == nullptr) return nullptr;
+  // A run describes only the slice in which its data starts: find it from the start of its span.
+  const uint32_t first = arena->FindUsedSpan(arena->SliceIndex(address));
+  if (first == core::kNoSpan) return nullptr;
+  for (uint32_t i = first; i < arena->committed_slices(); ++i) {
+    const core::SliceDescriptor& slice = arena->slices()[i];
+    if (slice.use == core::SliceUse::kSlab && !slice.released) return nullptr;
+    if (slice.use != core::SliceUse::kRun || slice.released) continue;
+    const core::Run* run = core::Run::OfRecord(slice.records);
+    return run->first_slice == first ? run : nullptr;
+  }
+  return nullptr;
+}
+
 CorruptionReport ExplainBadPointer(uintptr_t address, PointerUse use, const char* found_by) {
   CorruptionReport report{.kind = CorruptionKind::kForeignPointer,
                           .address = address,
@@ -72,16 +88,9 @@ CorruptionReport ExplainBadPointer(uintptr_t address, PointerUse use, const char
     ExplainSlot(slice, use, report);
     return report;
   }
-  // A run describes only the slice in which its data starts: find it from the start of its span.
-  const uint32_t first = arena->FindUsedSpan(arena->SliceIndex(address));
-  if (first != core::kNoSpan) {
-    for (uint32_t i = first; i <= arena->SliceIndex(address); ++i) {
-      const core::SliceDescriptor& candidate = arena->slices()[i];
-      if (candidate.use == core::SliceUse::kRun && !candidate.released) {
-        ExplainRun(*core::Run::OfRecord(candidate.records), use, report);
-        return report;
-      }
-    }
+  if (arena->FindUsedSpan(arena->SliceIndex(address)) != core::kNoSpan) {
+    const core::Run* run = FindRun(address);
+    if (run != nullptr) ExplainRun(*run, use, report);
     return report;
   }
   // Given back to the arena; the geometry of the last slab or run is still there.

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "hardened/core/run.h"
 #include "hardened/prim/corruption_report.h"
 
 namespace hardened {
@@ -16,6 +17,9 @@ enum class PointerUse : uint8_t { kFree, kUse };
 // What is known about `address`: its slot or run, sizes, owner. The kind says what is wrong with it as
 // a pointer to a live allocation, and means nothing when nothing is.
 prim::CorruptionReport DescribeAddress(uintptr_t address, const char* found_by);
+
+// The run in whose span `address` lies, guards included; null when there is none.
+const core::Run* FindRun(uintptr_t address);
 
 // The report about `address`, which `found_by` was given. Reads metadata, never the heap; takes no
 // lock. Requires: no live allocation starts at `address`.

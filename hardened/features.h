@@ -42,6 +42,10 @@ struct Features {
   QuarantineLimits quarantine = {};
   // The canaries of all allocations are looked at bit by bit while the program runs, and at exit.
   bool sweep = false;
+  // One in this many allocations is a guarded sample; 0: none.
+  uint32_t sample_interval = 0;
+  // Faults on guards are explained by a SIGSEGV handler.
+  bool explain_faults = false;
   // Allocations of zero bytes have an address that faults on any access.
   bool zero_size_faults = false;
   MismatchAction mismatch = MismatchAction::kIgnore;

@@ -25,6 +25,7 @@
 #include "hardened/damage.h"
 #include "hardened/entry_point.h"
 #include "hardened/features.h"
+#include "hardened/guarded_sample.h"
 #include "hardened/heap_plugs.h"
 #include "hardened/neighbours.h"
 #include "hardened/sweep.h"
@@ -63,8 +64,10 @@ class Heap {
     core::Magazine& magazine = heap.magazines[size_class];
     const core::MagazineEntry entry = *magazine.top;
     if (ABSL_PREDICT_FALSE(entry.slot == nullptr)) return AllocateSlow(bytes, kind, false);
+    if (ABSL_PREDICT_FALSE(--magazine.countdown == 0)) {
+      return AllocateSampled(size_class, bytes, kind, false);
+    }
     --magazine.top;
-    ++magazine.allocations;
     HandOut(heap, entry, size_class, bytes, kind, /*zeroed=*/false);
     return entry.slot;
   }
@@ -78,8 +81,10 @@ class Heap {
     core::Magazine& magazine = heap.magazines[size_class];
     const core::MagazineEntry entry = *magazine.top;
     if (ABSL_PREDICT_FALSE(entry.slot == nullptr)) return AllocateSlow(bytes, kind, true);
+    if (ABSL_PREDICT_FALSE(--magazine.countdown == 0)) {
+      return AllocateSampled(size_class, bytes, kind, true);
+    }
     --magazine.top;
-    ++magazine.allocations;
     HandOut(heap, entry, size_class, bytes, kind, /*zeroed=*/true);
     return entry.slot;
   }
@@ -275,7 +280,8 @@ class Heap {
         SlotCanary::Write(address, size, slack, value);
       }
     }
-    entry.record->store(LiveValue(size_class, bytes, kind), std::memory_order_relaxed);
+    // Pairs with the acquire load of the sweep: a live slot has its canary.
+    entry.record->store(LiveValue(size_class, bytes, kind), std::memory_order_release);
   }
 
   ABSL_ATTRIBUTE_NOINLINE static void* AllocateSlow(size_t bytes, core::AllocationKind kind,
@@ -294,8 +300,8 @@ class Heap {
       if (heap.get() != nullptr) {
         core::Magazine& magazine = heap.get()->magazines[size_class];
         if (magazine.count() > 0 || heap.get()->Refill(size_class)) {
+          heap.get()->CountAllocation(size_class, 1);
           const core::MagazineEntry entry = *magazine.top--;
-          ++magazine.allocations;
           HandOut(*heap.get(), entry, size_class, bytes, kind, zeroed);
           result = entry.slot;
         }
@@ -305,6 +311,20 @@ class Heap {
     return result;
   }
 
+  // The countdown of the class has run out: this allocation is a sample.
+  ABSL_ATTRIBUTE_NOINLINE static void* AllocateSampled(core::SizeClass size_class, size_t bytes,
+                                                       core::AllocationKind kind, bool zeroed) {
+    KeepFramePointer();
+    const int saved_errno = errno;
+    core::ThreadHeap& heap = *static_cast<core::ThreadHeap*>(core::current_heap);
+    heap.CountAllocation(size_class, -1);
+    heap.RestartCountdown(size_class, DrawInterval(heap, active_features->sample_interval));
+    bool zero = false;
+    void* result = FinishRun(heap, AllocateSample(heap, bytes, &zero), bytes, kind, zeroed && !zero);
+    errno = saved_errno;
+    return result != nullptr ? result : AllocateSlot(size_class, bytes, kind, zeroed);
+  }
+
   ABSL_ATTRIBUTE_NOINLINE static void* AllocateRunFor(size_t bytes, size_t alignment,
                                                       core::AllocationKind kind, bool zeroed) {
     const int saved_errno = errno;
@@ -312,21 +332,31 @@ class Heap {
     if (Started()) {
       const core::HeapForOperation heap;
       bool zero = false;
-      core::Run* run = heap.get() == nullptr
-                           ? nullptr
-                           : core::AllocateRun(*heap.get(), bytes, alignment, &zero);
-      if (run != nullptr) {
-        result = reinterpret_cast<void*>(run->data);
-        if (zeroed && !zero) core::ClearRun(*run, bytes);
-        if constexpr (kFeatures.canary) {
-          run->beside_record.store(NextLife(*heap.get()), std::memory_order_relaxed);
-          WriteRunCanary(*run);
-        }
-        run->record.store(core::LiveRecord(kind, 0), std::memory_order_relaxed);
+      if (heap.get() != nullptr) {
+        core::Run* run = core::AllocateRun(*heap.get(), bytes, alignment, &zero);
+        result = FinishRun(*heap.get(), run, bytes, kind, zeroed && !zero);
       }
     }
     errno = saved_errno;
     return result;
+  }
+
+  // Makes a run (null: null) an allocation of `bytes`.
+  static void* FinishRun(core::ThreadHeap& heap, core::Run* run, size_t bytes,
+                         core::AllocationKind kind, bool clear) {
+    if (run == nullptr) return nullptr;
+    if (clear) core::ClearRun(*run, bytes);
+    if constexpr (kFeatures.canary) {
+      run->beside_record.store(NextLife(heap), std::memory_order_relaxed);
+      WriteRunCanary(*run);
+    }
+    run->record.store(core::LiveRecord(kind, 0), std::memory_order_release);
+    return reinterpret_cast<void*>(run->data);
+  }
+
+  // Gives the calling function a frame pointer, so that stacks can be walked through it.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static void KeepFramePointer() {
+    asm volatile("" : : "r"(__builtin_frame_address(0)));
   }
 
   static void* AllocateNothing(core::AllocationKind kind) {
@@ -427,6 +457,7 @@ class Heap {
   ABSL_ATTRIBUTE_NOINLINE static void FreeSlow(void* pointer, size_t stated,
                                                EntryPoint entry_point) noexcept {
     if (pointer == nullptr) return;
+    KeepFramePointer();
     const int saved_errno = errno;
     const LiveAllocation live = Find(pointer, entry_point);
     CheckKind(pointer, live, entry_point);
@@ -462,7 +493,11 @@ class Heap {
   static void Release(void* pointer, const LiveAllocation& live) {
     if (live.is_run()) {
       live.record->store(core::kFreedRecord, std::memory_order_relaxed);
-      core::FreeRun(live.run());
+      const bool sampled = live.run().trace != nullptr;
+      if (sampled) NoteSampleFreed(live.run());
+      const size_t hold_bytes = kFeatures.core.run_hold_bytes;
+      core::FreeRun(live.run(),
+                    sampled && hold_bytes < kSampleHoldBytes ? kSampleHoldBytes : hold_bytes);
       return;
     }
     if (live.is_zero_size()) {
@@ -598,7 +633,7 @@ class Heap {
           return true;
         case core::MoveResult::kLost:
           run.record.store(core::kFreedRecord, std::memory_order_relaxed);
-          core::FreeRun(run);
+          core::FreeRun(run, 0);
           return false;
         case core::MoveResult::kCopy:
           break;

@@ -1,6 +1,8 @@
 #include "hardened/heap_plugs.h"
 
+#include "hardened/fault_report.h"
 #include "hardened/fork.h"
+#include "hardened/guarded_sample.h"
 #include "hardened/prim/lock.h"
 
 namespace hardened {
@@ -11,6 +13,13 @@ constinit prim::Lock start_lock;
 bool Prepare(core::ThreadHeap& heap) {
   HeapPlugs& plugs = PlugsOf(heap);
   const Features& features = *active_features;
+  if (features.sample_interval != 0 && !plugs.sampling) {
+    plugs.sampling = true;
+    for (unsigned c = 0; c < core::kSizeClassCount; ++c) {
+      heap.RestartCountdown(static_cast<core::SizeClass>(c),
+                            DrawInterval(heap, features.sample_interval));
+    }
+  }
   if (features.canary) {
     plugs.epoch_bits = static_cast<uint16_t>(AllSecrets().epoch << kEpochShift);
   }
@@ -58,7 +67,8 @@ bool StartOnce(const Features& features) {
     active_features.Seal();
   }
   core::CoreOptions options = features.core;
-  if (features.canary || features.quarantine.bytes > 0) options.plug.prepare = &Prepare;
+  options.plug.prepare = &Prepare;
+  options.plug.forget_trace = &ForgetTrace;
   if (features.quarantine.bytes > 0) {
     options.plug.keep = &KeepInQuarantine;
     options.plug.drain = &Drain;
@@ -71,9 +81,11 @@ bool StartOnce(const Features& features) {
 }  // namespace
 
 bool StartHeap(const Features& features) {
+  if (core::heap_state.started()) return true;
   if (!StartOnce(features)) return false;
   // Early, so that they run after the prepare handlers of others, which may still allocate.
   EnsureForkHandlers();
+  if (features.explain_faults) InstallFaultHandler();
   return true;
 }
 

@@ -17,6 +17,7 @@ struct HeapPlugs {
   Quarantine quarantine;
   uint16_t life_count;  // lower bits of the next life
   uint16_t epoch_bits;  // upper bits
+  bool sampling;        // the countdowns run
 };
 static_assert(sizeof(HeapPlugs) <= sizeof(core::HeapFront::plug));
 

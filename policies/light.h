@@ -12,6 +12,8 @@ struct Light {
   static constexpr Features kFeatures = {
       .name = "light",
       .core = {.placement = {.window_bytes = 256}},
+      .sample_interval = 100'000,
+      .explain_faults = true,
   };
 };
 

@@ -26,6 +26,8 @@ struct Standard {
                      .least_weight = 64,
                      .big_factor = 4,
                      .check_interval = 16},
+      .sample_interval = 10'000,
+      .explain_faults = true,
       .zero_size_faults = true,
       .mismatch = MismatchAction::kReport,
   };

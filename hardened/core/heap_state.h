@@ -35,6 +35,8 @@ struct HeapPlug {
   void (*keep)(ThreadHeap& heap, MagazineEntry slot, SizeClass size_class) = nullptr;
   // Everything held goes back to its slab.
   void (*drain)(ThreadHeap& heap) = nullptr;
+  // A run with a trace goes back to its arena.
+  void (*forget_trace)(void* trace) = nullptr;
   // Adds the slots and bytes that are held.
   void (*count_held)(const ThreadHeap& heap, uint64_t* slots, uint64_t* bytes) = nullptr;
 };

@@ -25,7 +25,9 @@ struct Magazine {
   MagazineEntry* top;
   MagazineEntry* limit;  // top when full
   MagazineEntry* bottom;
-  uint64_t allocations;  // ever made through this magazine
+  // Allocations until the next one that goes to the slow side to be looked at by the level
+  // (ThreadHeap::RestartCountdown).
+  uint64_t countdown;
 
   size_t count() const { return static_cast<size_t>(top - bottom); }
   size_t capacity() const { return static_cast<size_t>(limit - bottom); }

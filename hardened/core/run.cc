@@ -22,10 +22,14 @@ uintptr_t SpanEnd(const Run& run) { return run.arena->AddressOf(run.first_slice 
 uintptr_t DataEnd(const Run& run) { return run.pages + run.page_bytes; }
 
 // Where the data starts within the first page: at its start, or so that its end meets the guard.
-uintptr_t PlaceData(const Run& run, size_t bytes, size_t alignment) {
-  if (!heap_constants->options.end_aligned_runs) return run.pages;
-  const size_t align = alignment > kSlotAlignment ? alignment : kSlotAlignment;
-  return (DataEnd(run) - bytes) & ~(uintptr_t{align} - 1);
+uintptr_t PlaceData(const Run& run, size_t bytes, size_t alignment, RunPlacement placement) {
+  if (placement == RunPlacement::kByLevel) {
+    placement = heap_constants->options.end_aligned_runs ? RunPlacement::kEnd
+                                                         : RunPlacement::kStart;
+    if (alignment < kSlotAlignment) alignment = kSlotAlignment;
+  }
+  if (placement == RunPlacement::kStart) return run.pages;
+  return (DataEnd(run) - bytes) & ~(uintptr_t{alignment} - 1);
 }
 
 void Describe(Run& run) {
@@ -70,6 +74,9 @@ void ReleaseRun(Run& run, uint64_t now_ms) {
                                                prim::GuardChange::kWhole));
   const bool renewed = !run.lost && (!run.moved || pages.Renew(Pointer(run.pages), run.page_bytes));
   const uint32_t first = run.first_slice;
+  if (run.trace != nullptr && heap_constants->options.plug.forget_trace != nullptr) {
+    heap_constants->options.plug.forget_trace(run.trace);
+  }
   run.metadata_arena->FreeMetadata(&run, sizeof(Run));
   // A span whose guards cannot be taken away is never used again.
   if (unguarded && renewed) arena.FreeSpan(first, /*dirty=*/true, now_ms);
@@ -129,7 +136,7 @@ Run* RunCache::Take(size_t page_bytes) {
 }
 
 bool RunCache::Put(Run& run, uint64_t now_ms) {
-  if (run.page_bytes > kMaxCachedRun || run.moved || run.lost) return false;
+  if (run.page_bytes > kMaxCachedRun || run.trace != nullptr || run.moved || run.lost) return false;
   const prim::LockGuard guard(lock_);
   if (bytes() + run.page_bytes > heap_constants->options.run_cache_bytes) return false;
   run.freed_ms = now_ms;
@@ -166,14 +173,16 @@ void RunCache::Purge(uint64_t now_ms, uint64_t delay_ms) {
   }
 }
 
-Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero) {
+Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero,
+                 RunPlacement placement) {
   const size_t page = prim::PageSize();
   if (bytes > PTRDIFF_MAX || alignment > PTRDIFF_MAX) return nullptr;
   const size_t page_bytes = prim::RoundUp(bytes == 0 ? 1 : bytes, page);
-  Run* run = alignment <= page ? run_cache.Take(page_bytes) : nullptr;
+  const bool cacheable = alignment <= page && placement == RunPlacement::kByLevel;
+  Run* run = cacheable ? run_cache.Take(page_bytes) : nullptr;
   if (run != nullptr) {
     *zero = false;
-    const uintptr_t data = PlaceData(*run, bytes, alignment);
+    const uintptr_t data = PlaceData(*run, bytes, alignment, placement);
     if (data != run->data) {
       // End-aligned data may start in another slice than before.
       run->arena->SliceAt(run->data).released = true;
@@ -213,7 +222,7 @@ Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero) {
                                : 0;
       run->pages = start + page * (1 + extra);
     }
-    run->data = PlaceData(*run, bytes, alignment);
+    run->data = PlaceData(*run, bytes, alignment, placement);
     run->front_guarded = run->arena->pages().InstallGuard(Pointer(start), run->pages - start,
                                                           prim::GuardChange::kWhole);
     InstallTailGuard(*run);
@@ -228,11 +237,10 @@ Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero) {
   return run;
 }
 
-void FreeRun(Run& run) {
+void FreeRun(Run& run, size_t hold_bytes) {
   run_counters.live.fetch_sub(1, std::memory_order_relaxed);
   run_counters.live_bytes.fetch_sub(run.page_bytes, std::memory_order_relaxed);
   const uint64_t now = prim::CoarseMilliseconds();
-  const size_t hold_bytes = heap_constants->options.run_hold_bytes;
   const bool kept = hold_bytes > 0 ? held_runs.Hold(run, hold_bytes, now)
                                    : run_cache.Put(run, now);
   if (!kept) ReleaseRun(run, now);

@@ -48,6 +48,7 @@ struct Run {
   size_t requested;          // bytes asked for
   uint64_t thread_id;        // of the thread that allocated it
   uint64_t freed_ms;
+  void* trace;               // of a plug: what is known about a sampled allocation
   Run* next;                 // in the cache
 
   static Run* OfRecord(SlotRecord* record) { return reinterpret_cast<Run*>(record); }
@@ -55,13 +56,23 @@ struct Run {
   size_t capacity() const { return pages + page_bytes - data; }
 };
 
-// Makes a run of at least `bytes` aligned to `alignment` (a power of two). Its record is dead, its
-// descriptor in place. *zero tells whether the data reads as zero.
-// Returns: null when memory is exhausted.
-Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero);
+// Where the data of a run lies in its pages.
+enum class RunPlacement : uint8_t {
+  kByLevel,  // as CoreOptions say
+  kStart,    // against the guard in front
+  kEnd,      // against the guard behind, as far as the alignment allows
+};
 
-// Gives back a run that the caller has claimed (its record is kFreedRecord).
-void FreeRun(Run& run);
+// Makes a run of at least `bytes` aligned to `alignment` (a power of two). Its record is dead, its
+// descriptor in place. *zero tells whether the data reads as zero. With a placement of its own the
+// run is fresh and never one from the cache.
+// Returns: null when memory is exhausted.
+Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero,
+                 RunPlacement placement = RunPlacement::kByLevel);
+
+// Gives back a run that the caller has claimed (its record is kFreedRecord). It is held as guarded
+// address space while no more than `hold_bytes` are, 0: not at all.
+void FreeRun(Run& run, size_t hold_bytes);
 
 // Makes the first `bytes` of data read as zero: by dropping the pages of a big run, so that they are
 // not touched, by clearing those of a small one.

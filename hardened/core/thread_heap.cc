@@ -12,6 +12,8 @@ namespace hardened::core {
 namespace {
 
 constexpr uint64_t kHousekeepingMs = 50;
+// More allocations than a process can make.
+constexpr uint64_t kNoCountdown = uint64_t{1} << 62;
 constexpr uint32_t kAdoptionProbes = 8;
 // Slots of other threads' frees that one refill takes back.
 constexpr uint32_t kCollectAtOnce = 1024;
@@ -58,6 +60,7 @@ void ThreadHeap::Initialise() {
     magazine.bottom = magazine.top = next;
     magazine.limit = next + MagazineCapacity(static_cast<SizeClass>(c));
     next = magazine.limit + 1;
+    RestartCountdown(static_cast<SizeClass>(c), kNoCountdown);
   }
   heap_state.SeedStream(random_);
 }
@@ -387,7 +390,7 @@ void ThreadHeap::RetireEmptySlabs(bool keep_one) {
 __attribute__((no_sanitize("thread"))) void ThreadHeap::AddTo(Tally& tally) const {
   for (unsigned c = 0; c < kSizeClassCount; ++c) {
     const uint64_t held = bins_[c].taken - magazines[c].count();
-    tally.allocations += magazines[c].allocations;
+    tally.allocations += started_countdowns_[c] - magazines[c].countdown;
     tally.taken_slots += held;
     tally.taken_bytes += held * SlotSize(static_cast<SizeClass>(c));
   }

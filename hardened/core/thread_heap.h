@@ -80,6 +80,23 @@ class ThreadHeap : public HeapFront {
   // `keep_one` leaves one to each class for the next thread.
   void ReleaseEverything(bool keep_one);
 
+  // Lets the countdown of a class begin anew.
+  void RestartCountdown(SizeClass size_class, uint64_t interval) {
+    uint64_t& countdown = magazines[size_class].countdown;
+    started_countdowns_[size_class] += interval - countdown;
+    countdown = interval;
+  }
+  // Counts an allocation of the slow side, by `change` = 1; a countdown at its end is left for the
+  // fast walk to see. By -1: an allocation that the fast walk counted was not one of a slot.
+  void CountAllocation(SizeClass size_class, int change) {
+    uint64_t& countdown = magazines[size_class].countdown;
+    if (change == 1 && countdown > 1) {
+      --countdown;
+    } else {
+      started_countdowns_[size_class] += static_cast<uint64_t>(static_cast<int64_t>(change));
+    }
+  }
+
   prim::RandomStream& random() { return random_; }
   uint64_t thread_id() const { return thread_id_; }
 
@@ -132,6 +149,8 @@ class ThreadHeap : public HeapFront {
   void RetireEmptySlabs(bool keep_one);
 
   std::array<Bin, kSizeClassCount> bins_;
+  // Allocations made: this minus what is left of the countdown.
+  std::array<uint64_t, kSizeClassCount> started_countdowns_;
   std::array<OutgoingBatch, kOutgoingBatches> outgoing_;
   uint64_t remote_sent_slots_;  // sent minus collected, of this heap as sender and as owner
   uint64_t remote_sent_bytes_;

@@ -80,6 +80,7 @@ void OverflowSizesFrom(Progress& progress, size_t last) {
     unsigned char written[16];
     if (getrandom(written, bytes, 0) != static_cast<ssize_t>(bytes)) _exit(kBadArguments);
     if (WordIs(1, "nul")) memset(written, 0, bytes);
+    // An odd number, as the first byte of every canary is.
     if (WordIs(1, "letter")) memset(written, 'A', bytes);
     memcpy(block + n, written, bytes);
     free(block);
@@ -87,17 +88,19 @@ void OverflowSizesFrom(Progress& progress, size_t last) {
   _exit(kSurvived);
 }
 
-// BYTES:random|nul|letter: writes that many bytes, blindly, behind a block of every size from 1 to
-// SIZE, each in a child of its own where the library stops it. Says how many were reported.
+// BYTES:random|nul|letter: writes that many bytes, blindly, behind a block of every size of the
+// 1,024 up to SIZE, each in a child of its own where the library stops it. Says how many were
+// reported.
 void OverflowEverySize() {
   const std::string_view wanted = "hardened: heap corruption: canary clobbered\n";
   auto* progress = static_cast<Progress*>(
       mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   const int report = memfd_create("report", 0);
   if (progress == MAP_FAILED || report < 0) Exit(kBadArguments, "no shared memory");
+  const size_t first = size - 1023;
   // So that the children need no new slabs.
-  for (size_t n = 1; n <= size; n += 16) free(Malloc(n));
-  progress->next_size = 1;
+  for (size_t n = first; n <= size; n += 16) free(Malloc(n));
+  progress->next_size = first;
   size_t reported = 0;
   while (progress->next_size <= size) {
     if (ftruncate(report, 0) != 0 || lseek(report, 0, SEEK_SET) != 0) _exit(kBadArguments);
@@ -117,7 +120,7 @@ void OverflowEverySize() {
     }
     ++reported;
   }
-  dprintf(STDOUT_FILENO, "%zu of %zu\n", reported, size);
+  dprintf(STDOUT_FILENO, "%zu of %zu\n", reported, size_t{1024});
   _exit(kMeasured);
 }
 
@@ -134,7 +137,7 @@ void OverflowThenNeighbourFreed() {
 void OverflowNeverFreed() {
   Flip(MakeVictim("malloc", 1) + size, 1);
   if (WordIs(0, "exit")) return;
-  const time_t end = time(nullptr) + 4;
+  const time_t end = time(nullptr) + 2;
   while (time(nullptr) < end) Churn(64, 10'000);
   _exit(kSurvived);
 }
@@ -160,7 +163,7 @@ void JumpIntoFree() {
   const Neighbours blocks = MakeNeighbours("malloc", Number(0));
   free(blocks.right);
   size_t offset = 0;
-  if (WordIs(1, "far")) offset = Random() % (size - Number(0) + 1);
+  if (WordIs(1, "far")) offset = Random() % (size - std::min(Number(0), size - 1));
   Flip(blocks.right + offset, Number(0));
   free(blocks.victim);
   if (WordIs(1, "far")) Churn(size, TurnsToLeave(size));

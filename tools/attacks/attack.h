@@ -29,11 +29,16 @@ enum Verdict { kUndetected, kSucceeded, kFailed, kNotStaged };
 
 Verdict CRIME();
 
+// Not by dprintf, which allocates: nothing is to come between a goal and its report.
+inline void Say(const char* line) {
+  write(STDOUT_FILENO, line, strlen(line));
+}
+
 int main() {
   alarm(kLongestSeconds);
   const Verdict verdict = CRIME();
-  static const char* const kWords[] = {"undetected", "succeeded", "failed", "not staged"};
-  dprintf(STDOUT_FILENO, "%s\n", kWords[verdict]);
+  static const char* const kWords[] = {"undetected\n", "succeeded\n", "failed\n", "not staged\n"};
+  Say(kWords[verdict]);
   // What a check at exit finds is stopped in time, unless the goal was reached before.
   if (verdict == kSucceeded) _exit(0);
   exit(verdict == kNotStaged ? 3 : 0);
@@ -42,7 +47,7 @@ int main() {
 inline char* Get(size_t size = kSize) {
   void* const block = malloc(size);
   if (block == nullptr) {
-    dprintf(STDOUT_FILENO, "no memory\n");
+    Say("no memory\n");
     _exit(3);
   }
   return static_cast<char*>(block);

@@ -6,7 +6,7 @@ A crime is (class, program, source without .cc, function, SIZE, COUNT).
 def _crimes(group, source, functions, sizes = [64], counts = [1]):
     return [
         (group, "%s_%s_%d_%d" % (source, function.lower(), size, count), source, function, size, count)
-        for function in functions.split()
+        for function in functions.split(" ")
         for size in sizes
         for count in counts
     ]

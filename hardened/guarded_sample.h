@@ -1,0 +1,59 @@
+// Guarded samples: one allocation in many gets pages of its own between two guards, with the stacks
+// that allocated and freed it.
+//
+// Detects: at the instruction, any access beyond the page of the sample, on the side it is placed
+//          against (start or end, at random), and any use after its free while it is held.
+// Misses:  the allocations that are not sampled; up to 15 bytes behind an end that the alignment
+//          keeps from the guard, which the canary finds at the free.
+// Cost:    a decrement in malloc that is there anyway; for each sample two system calls, a page and
+//          a Trace.
+//
+// The idea is that of Electric Fence (B. Perens, 1987), made affordable by sampling in GWP-ASan
+// (Chromium and LLVM, 2019).
+//
+// Threads: any.
+
+#ifndef HARDENED_GUARDED_SAMPLE_H_
+#define HARDENED_GUARDED_SAMPLE_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "hardened/core/run.h"
+#include "hardened/core/thread_heap.h"
+
+namespace hardened {
+
+struct Stack {
+  static constexpr size_t kFrames = 16;
+  std::array<uintptr_t, kFrames> frames;
+  uint32_t size;
+};
+
+// What is known about a sampled allocation.
+struct Trace {
+  Stack allocated;
+  Stack freed;  // empty while it lives
+  core::Arena* metadata_arena;
+};
+
+// Freed samples are held, at all levels, up to this many bytes of address space.
+inline constexpr size_t kSampleHoldBytes = 1 << 20;
+
+// The number of allocations until the next sample: uniform with the mean `interval`.
+uint64_t DrawInterval(core::ThreadHeap& heap, uint32_t interval);
+
+// A run for a sample of `bytes`, without a live record. Null when there is no memory for it. The
+// caller's frame must have a frame pointer.
+core::Run* AllocateSample(core::ThreadHeap& heap, size_t bytes, bool* zero);
+
+// The sample is about to be freed by the caller, whose frame must have a frame pointer.
+void NoteSampleFreed(core::Run& run);
+
+// HeapPlug::forget_trace.
+void ForgetTrace(void* trace);
+
+}  // namespace hardened
+
+#endif  // HARDENED_GUARDED_SAMPLE_H_
