@@ -78,6 +78,10 @@ struct SlotCanary {
     return (in_last | in_first) == 0;
   }
 
+  // A whole canary in front of an allocation. Requires: the 8 bytes there belong to it.
+  static void WriteInFront(uintptr_t start, uint64_t value) { Store(start - 8, value); }
+  static bool IntactInFront(uintptr_t start, uint64_t value) { return Load(start - 8) == value; }
+
   // The address of the first changed byte. Requires: !Intact().
   static uintptr_t FirstDamage(uintptr_t slot, size_t size, size_t slack, uint64_t value);
 

@@ -1,13 +1,14 @@
 #include "hardened/guarded_sample.h"
 
-#include <bit>
-
+#include "absl/base/attributes.h"
 #include "hardened/prim/stack_trace.h"
 
 namespace hardened {
 namespace {
 
-void Capture(Stack& stack) {
+// Its caller needs a frame pointer for the walk to pass through it.
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline void Capture(Stack& stack) {
+  asm volatile("" : : "r"(__builtin_frame_address(0)));
   stack.size = static_cast<uint32_t>(prim::CaptureStack(stack.frames));
 }
 
@@ -19,11 +20,8 @@ uint64_t DrawInterval(core::ThreadHeap& heap, uint32_t interval) {
 
 core::Run* AllocateSample(core::ThreadHeap& heap, size_t bytes, bool* zero) {
   const bool at_end = heap.random().Next16() % 2 == 0;
-  // Small requests need no more alignment than their size.
-  const size_t alignment =
-      bytes >= core::kSlotAlignment ? core::kSlotAlignment : std::bit_floor(bytes | 1);
   core::Run* run = core::AllocateRun(
-      heap, bytes, alignment, zero,
+      heap, bytes, core::kSlotAlignment, zero,
       at_end ? core::RunPlacement::kEnd : core::RunPlacement::kStart);
   if (run == nullptr) return nullptr;
   core::Arena* arena = nullptr;

@@ -390,11 +390,12 @@ class Heap {
   static constexpr size_t kRunCanary = 16;
 
   static void WriteRunCanary(core::Run& run) {
+    const uint64_t value =
+        SlotCanary::Value(run.data, run.beside_record.load(std::memory_order_relaxed));
+    if (run.data != run.pages) SlotCanary::WriteInFront(run.data, value);
     const size_t slack = RunSlack(run);
     if (slack == 0) return;
-    SlotCanary::WriteKeeping(
-        run.data, run.requested + slack, slack,
-        SlotCanary::Value(run.data, run.beside_record.load(std::memory_order_relaxed)));
+    SlotCanary::WriteKeeping(run.data, run.requested + slack, slack, value);
   }
 
   // Reports when the canary of a live allocation is damaged.
@@ -407,17 +408,22 @@ class Heap {
       if (live.is_run()) {
         slack = RunSlack(live.run());
         size = live.run().requested + slack;
-        if (slack == 0) return;
       }
       const uint64_t value = SlotCanary::Value(address, live.life());
-      if (SlotCanary::Intact(address, size, slack, value)) return;
+      // Data that does not start its page, because it ends against a guard, has bytes in front that
+      // nothing may write.
+      const bool front_intact = !live.is_run() || live.run().data == live.run().pages ||
+                                SlotCanary::IntactInFront(address, value);
+      const bool end_intact = slack == 0 || SlotCanary::Intact(address, size, slack, value);
+      if (front_intact && end_intact) return;
       // Freed in this very moment by another thread, which wiped it?
       const core::RecordValue now = live.record->load(std::memory_order_acquire);
       if (now != live.value && now != core::kPendingRecord) {
         ReportBadPointer(pointer, UseOf(entry_point), FactsOf(entry_point).name);
       }
-      ReportCanary(address, SlotCanary::FirstDamage(address, size, slack, value), size - slack,
-                   FactsOf(entry_point).name);
+      const uintptr_t damage =
+          front_intact ? SlotCanary::FirstDamage(address, size, slack, value) : address - 1;
+      ReportCanary(address, damage, size - slack, FactsOf(entry_point).name);
     }
   }
 

@@ -10,6 +10,8 @@ namespace {
 constexpr unsigned kRecordShift = 2;
 // How much of a free neighbour is looked at, in bytes.
 constexpr size_t kNearest = 32;
+// Looks at a freed slot before it counts as written to: its wipe may be under way.
+constexpr int kWipeLooks = 1000;
 
 void CheckFreeEnd(core::RecordValue record, uintptr_t nearest, size_t bytes, uintptr_t slot,
                   size_t slot_size, const char* found_by) {
@@ -37,6 +39,22 @@ void CheckLiveCanary(const core::SliceDescriptor& slice, uint32_t index, uintptr
     return;
   }
   ReportCanary(address, damage, slot_size - slack, found_by);
+}
+
+void CheckFreeSlot(const core::SliceDescriptor& slice, uint32_t index, uintptr_t address,
+                   size_t slot_size, const char* found_by) {
+  core::SlotRecord& record = slice.RecordAt(index, kRecordShift);
+  const void* slot = reinterpret_cast<const void*>(address);
+  // Slots that were never handed out are left alone: a look would give them memory.
+  if (record.load(std::memory_order_acquire) != core::kFreedZeroRecord) return;
+  if (IsZero(slot, slot_size)) return;
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  // The record is written before the wipe, so what is not zero may still become it.
+  for (int i = 0; i < kWipeLooks; ++i) {
+    if (record.load(std::memory_order_acquire) != core::kFreedZeroRecord) return;
+    if (IsZero(slot, slot_size)) return;
+  }
+  ReportWriteAfterFree(slot, slot_size, found_by);
 }
 
 void CheckNeighbours(const core::SliceDescriptor& slice, uint32_t index, uintptr_t address,

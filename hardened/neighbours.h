@@ -31,6 +31,10 @@ namespace hardened {
 void CheckLiveCanary(const core::SliceDescriptor& slice, uint32_t index, uintptr_t address,
                      size_t slot_size, const char* found_by);
 
+// Checks that slot `index` is still zero if it is free, was wiped, and stays free.
+void CheckFreeSlot(const core::SliceDescriptor& slice, uint32_t index, uintptr_t address,
+                   size_t slot_size, const char* found_by);
+
 }  // namespace hardened
 
 #endif  // HARDENED_NEIGHBOURS_H_

@@ -35,6 +35,7 @@ uint32_t VisitSlice(core::Arena& arena, Cursor& at, uint32_t most) {
   uint32_t looked = 0;
   for (; looked < most && at.slot < slice.slot_count; ++looked, ++at.slot) {
     CheckLiveCanary(slice, at.slot, base + at.slot * size, size, "sweep");
+    CheckFreeSlot(slice, at.slot, base + at.slot * size, size, "sweep");
   }
   if (at.slot >= slice.slot_count) {
     at.slice += core::SlabSlices(slice.size_class);

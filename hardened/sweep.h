@@ -1,9 +1,10 @@
-// Sweep: the canaries of allocations that are not being freed.
+// Sweep: the canaries of allocations that are not being freed, and freed slots that should be zero.
 //
 // A bounded number of slots is looked at in each step, from the slow side of malloc and free; the
 // whole heap at exit.
 //
-// Detects: an overflow or underflow whose victim or source is never freed.
+// Detects: an overflow or underflow whose victim or source is never freed; a write to a freed slot
+//          that is not re-used before the exit.
 // Misses:  damage that is undone before the sweep comes by; runs.
 // Cost:    kSlotsPerStep canaries every time a quarantine lets a batch go.
 //

@@ -16,7 +16,7 @@ struct Paranoid {
                .collect_into_magazine = false,
                .random_run_guards = true,
                .end_aligned_runs = true,
-               .run_hold_bytes = size_t{16} << 30,
+               .run_hold_bytes = size_t{1} << 30,
                .isolate_classes = true,
                .guard_slab_interval = 1},
       .exact_size = true,

@@ -16,7 +16,7 @@ struct Strict {
                .collect_into_magazine = false,
                .random_run_guards = true,
                .end_aligned_runs = true,
-               .run_hold_bytes = size_t{4} << 30,
+               .run_hold_bytes = 256 << 20,
                .isolate_classes = true,
                .guard_slab_interval = 2},
       .exact_size = true,

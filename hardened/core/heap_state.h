@@ -59,7 +59,8 @@ struct CoreOptions {
   // Freed runs kept with guards and memory for re-use, for all threads, in bytes.
   size_t run_cache_bytes = 32 << 20;
   // Freed runs held as guarded address space, where any access faults, for all threads, in bytes.
-  // The oldest go first. Then none is cached.
+  // The oldest go first. Then none is cached. Every held page is an entry in the page tables, which
+  // fork() copies.
   size_t run_hold_bytes = 0;
   // The slices of a slab never serve another class or a run.
   bool isolate_classes = false;

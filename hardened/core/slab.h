@@ -67,6 +67,10 @@ class Slab {
   uint32_t Draw(const Placement& placement, prim::RandomStream& random, uint32_t count,
                 MagazineEntry* out);
 
+  // From now on all draws are uniform, whatever the placement. In the child of a fork: the parent
+  // knows the order in which it would have drawn.
+  void Scatter() { scattered_ = true; }
+
   // Makes a slot drawable again. Requires: it is not.
   void Return(uint32_t index) {
     uint64_t& word = bitmap()[index / 64];
@@ -109,6 +113,7 @@ class Slab {
   uint32_t lowest_word_ = 0;  // no bit is set in a word below
   SizeClass size_class_ = 0;
   uint8_t record_shift_ = 1;
+  bool scattered_ = false;
 };
 
 constexpr size_t Slab::MetadataBytes(SizeClass size_class, unsigned record_shift) {

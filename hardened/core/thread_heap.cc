@@ -199,6 +199,8 @@ bool ThreadHeap::Refill(SizeClass size_class) {
     slab = heap_registry.Adopt(*this, size_class, &taken);
     if (slab == nullptr) slab = NewSlab(size_class);
     if (slab == nullptr) return false;
+    if (bin.scatter_next) slab->Scatter();
+    bin.scatter_next = false;
     bin.taken += taken;
     Link(*slab, bin);
   }
@@ -376,6 +378,15 @@ void ThreadHeap::ReleaseEverything(bool keep_one) {
   RetireEmptySlabs(keep_one);
 }
 
+void ThreadHeap::ScatterAfterFork() {
+  heap_state.SeedStream(random_);
+  for (unsigned c = 0; c < kSizeClassCount; ++c) {
+    while (magazines[c].count() > 0) FlushHalf(static_cast<SizeClass>(c));
+    for (Slab* slab = bins_[c].head; slab != nullptr; slab = slab->next) slab->Scatter();
+    bins_[c].scatter_next = true;
+  }
+}
+
 void ThreadHeap::RetireEmptySlabs(bool keep_one) {
   for (Bin& bin : bins_) {
     for (Slab* slab = bin.head; slab != nullptr;) {
@@ -528,7 +539,7 @@ void HeapRegistry::UnlockAfterFork(bool in_child) {
   // left alone for ever.
   // Their live slots stay valid; what the child frees of them is sent and never collected.
   for (ThreadHeap* heap = heaps_; heap != nullptr; heap = heap->next_heap_) {
-    if (heap == current_heap || heap->thread_id_ == 0) heap_state.SeedStream(heap->random_);
+    if (heap == current_heap || heap->thread_id_ == 0) heap->ScatterAfterFork();
   }
   if (HasHeap()) static_cast<ThreadHeap*>(current_heap)->thread_id_ = prim::ThreadId();
 }

@@ -97,6 +97,10 @@ class ThreadHeap : public HeapFront {
     }
   }
 
+  // In the child of a fork: forgets every slot that was chosen before, so that parent and child choose
+  // differently.
+  void ScatterAfterFork();
+
   prim::RandomStream& random() { return random_; }
   uint64_t thread_id() const { return thread_id_; }
 
@@ -119,7 +123,7 @@ class ThreadHeap : public HeapFront {
   struct Bin {
     Slab* head;
     uint32_t listed;
-    uint32_t reserved;
+    bool scatter_next;  // the next new slab is drawn from uniformly
     uint64_t taken;  // slots drawn from slabs of this bin and not returned
   };
 

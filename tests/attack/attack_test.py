@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""tools/attack tells an allocator that stops crimes from one that does not, and counts each end right."""
+"""tools/attack tells who stops a crime from who does not, and counts each end right."""
 
 import json
 import os
@@ -52,14 +52,14 @@ class AttackTest(unittest.TestCase):
         return crimes[CRIME]["glibc"], out
 
     def test_separates_glibc_from_standard(self):
-        # Program -> what comes of it under glibc and under standard.
+        # Program -> what comes of it under glibc and under standard; None: perhaps stopped.
         expected = {
             "double_free_afterreuse_64_10": ("undetected", "stopped"),
             "invalid_free_spiritstack_64_1": ("undetected", "stopped"),
             "stale_reallocsame_64_1": ("undetected", "stopped"),
             "overflow_memset_64_8": ("undetected", "stopped"),
             "use_after_free_write_64_16": ("undetected", None),
-            "mismatch_newdeletearray_64_1": ("undetected", "undetected"),
+            "mismatch_newdeletearray_64_1": ("undetected", None),
             "leak_freedsecret_64_1": ("succeeded", "failed"),
             "overlap_dangling_64_8": ("succeeded", "stopped"),
             "spray_functionpointer_64_1": ("succeeded", "failed"),
@@ -76,7 +76,7 @@ class AttackTest(unittest.TestCase):
                 if verdict is not None:
                     self.assertEqual(crimes[name][allocator].get(verdict), 3,
                                      (name, allocator, crimes[name]))
-        self.assertIn("double free, slot perhaps re-used       1     6       0       100", out)
+        self.assertRegex(out, r"\ndouble free, slot perhaps re-used +1 +6 +0 +100\n")
         self.assertIn("hardened: heap corruption: double free",
                       str(crimes["double_free_afterreuse_64_10"]["standard"]["how"]))
 

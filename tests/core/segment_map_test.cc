@@ -80,7 +80,7 @@ TEST_F(SegmentMapTest, AnUnregisteredRangeIsNotFoundAndItsNeighboursAre) {
   ASSERT_TRUE(map_->Register(start - kSegmentSize, kSegmentSize, &others_[0], metadata_));
   ASSERT_TRUE(map_->Register(start, 4 * kSegmentSize, &others_[1], metadata_));
   ASSERT_TRUE(map_->Register(start + 4 * kSegmentSize, kSegmentSize, &others_[2], metadata_));
-  map_->Unregister(start, 4 * kSegmentSize);
+  map_->Unregister(start, 4 * kSegmentSize, others_[1]);
   for (size_t i = 0; i < 4; ++i) EXPECT_EQ(map_->Find(start + i * kSegmentSize), nullptr);
   EXPECT_EQ(map_->Find(start - 1), &others_[0]);
   EXPECT_EQ(map_->Find(start + 4 * kSegmentSize), &others_[2]);
@@ -88,7 +88,7 @@ TEST_F(SegmentMapTest, AnUnregisteredRangeIsNotFoundAndItsNeighboursAre) {
 
 TEST_F(SegmentMapTest, AFailedRegistrationCanBeUndone) {
   ASSERT_FALSE(map_->Register(kTop - kSegmentSize, 2 * kSegmentSize, &others_[0], metadata_));
-  map_->Unregister(kTop - kSegmentSize, 2 * kSegmentSize);
+  map_->Unregister(kTop - kSegmentSize, 2 * kSegmentSize, others_[1]);
   EXPECT_EQ(map_->Find(kTop - 1), nullptr);
 }
 

@@ -203,7 +203,7 @@ int main(int argc, char** argv) {
     Exit(kWrongLibrary, "the preloaded library is not in charge");
   }
   for (const auto& crimes : {kOverflowCrimes, kCanaryCrimes, kUseAfterFreeCrimes, kReuseCrimes,
-                             kCallCrimes}) {
+                             kCallCrimes, kSampleCrimes}) {
     for (const Crime& crime : crimes) {
       if (strcmp(crime.name, argv[1]) != 0) continue;
       crime.commit();

@@ -26,6 +26,7 @@ extern const std::span<const Crime> kCanaryCrimes;
 extern const std::span<const Crime> kUseAfterFreeCrimes;
 extern const std::span<const Crime> kReuseCrimes;
 extern const std::span<const Crime> kCallCrimes;
+extern const std::span<const Crime> kSampleCrimes;
 
 // ---- what the arguments chose
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-const std::vector<Feature> kMissing = {Feature::kGuardedSamples, Feature::kAlignedZero};
+const std::vector<Feature> kMissing = {Feature::kAlignedZero};
 
 namespace {
 
@@ -42,13 +42,6 @@ Cell Faults(std::string_view kind) {
           .when = "fault",
           .kinds = Kinds(kind),
           .found_by = {"a fault"}};
-}
-// Reported or faulting, whichever comes first.
-Cell Stopped(std::string_view when, Names kinds, Names found_by) {
-  return {.outcome = Outcome::kStopped,
-          .when = when,
-          .kinds = std::move(kinds),
-          .found_by = std::move(found_by)};
 }
 Cell GoesOn(std::string_view kind) {
   return {.outcome = Outcome::kReportedAndGoesOn,
@@ -131,15 +124,15 @@ Group DoubleFrees() {
       "Double free",
       {
           Freed("Free of a freed pointer", "Freed", kAllFrees, kSizes),
-          Freed("... with another free between", "FreedBeforeAnotherFree", kFrees, kSizes),
-          Freed("... after its bytes were overwritten", "FreedThenOverwritten", kFrees, kSlotSizes),
-          Freed("... after 10,000 allocations", "FreedThenManyAllocations", {"free"}, kSlotSizes),
-          BadPointer("... after its whole slab was freed", "FreedWithItsWholeSlab", kFrees,
+          Freed("Free of a freed pointer, another free between", "FreedBeforeAnotherFree", kFrees, kSizes),
+          Freed("Free of a freed pointer, its bytes overwritten", "FreedThenOverwritten", kFrees, kSlotSizes),
+          Freed("Free of a freed pointer, after 10,000 allocations", "FreedThenManyAllocations", {"free"}, kSlotSizes),
+          BadPointer("Free of a freed pointer, its whole slab freed", "FreedWithItsWholeSlab", kFrees,
                      {16, 64}, {"double free", "unallocated pointer"}),
-          OfCrime("... after it left the quarantine", "DoubleFreeAfterQuarantine", {"free"},
+          OfCrime("Free of a freed pointer that left the quarantine", "DoubleFreeAfterQuarantine", {"free"},
                   kSlotSizes, AtEveryLevel(AtFree("double free"))),
-          Freed("... that realloc to 0 bytes freed", "FreedByRealloc", {"free"}, kSizes),
-          Freed("... that realloc moved", "FreedByMovingRealloc", {"free"}, kSlotSizes),
+          Freed("Free of what realloc to 0 bytes freed", "FreedByRealloc", {"free"}, kSizes),
+          Freed("Free of what realloc moved", "FreedByMovingRealloc", {"free"}, kSlotSizes),
           Freed("By its owner, then by another thread", "OwnerThenRemote", kFrees, kSizes),
           Freed("By another thread, then by its owner", "RemoteThenOwner", kFrees, kSizes),
           Freed("By two other threads", "RemoteThenOtherRemote", kFrees, kSizes),
@@ -152,7 +145,7 @@ Group DoubleFrees() {
                   {64, 4096, 262144}, at_latest_when_collected),
           OfCrime("By the parent, then by its forked child", "DoubleFreeInAForkedChild", {"free"},
                   kSizes, AtEveryLevel(AtFree("double free"))),
-          OfCrime("... whose memory belongs to somebody else by now", "DoubleFreeAfterReuse",
+          OfCrime("Free of memory that belongs to somebody else by now", "DoubleFreeAfterReuse",
                   {"free"}, {16, 64, 1000}, Never()),
       }};
 }
@@ -163,10 +156,10 @@ Group StalePointers() {
           {
               BadPointer("realloc or malloc_usable_size of a freed pointer", "Freed", kUses, kSizes,
                          stale),
-              BadPointer("... after its bytes were overwritten with zeros", "FreedThenZeroed",
+              BadPointer("realloc after the freed bytes were overwritten with zeros", "FreedThenZeroed",
                          {"realloc"}, kSlotSizes, stale),
-              BadPointer("... freed by another thread", "RemoteThenOwner", kUses, kSizes, stale),
-              BadPointer("... freed by its owner, by another thread", "OwnerThenRemote", kUses,
+              BadPointer("By its owner, freed by another thread", "RemoteThenOwner", kUses, kSizes, stale),
+              BadPointer("By another thread, freed by its owner", "OwnerThenRemote", kUses,
                          kSizes, stale),
               BadPointer("realloc of a pointer that realloc moved", "FreedByMovingRealloc",
                          {"realloc"}, kSlotSizes, stale),
@@ -251,12 +244,12 @@ Group Overflows() {
                   "OverflowThenNeighbourFreed", {"1", "16"}, kSlotSizes, FromStrict(at_free)),
           OfCrime("Of an allocation that is never freed, before the program ends",
                   "OverflowNeverFreed", {"exit"}, kSlotSizes, OnlyParanoid(BySweep())),
-          OfCrime("... while the program runs", "OverflowNeverFreed", {"background"}, {64},
+          OfCrime("Of an allocation that is never freed, while the program runs", "OverflowNeverFreed", {"background"}, {64},
                   OnlyParanoid(BySweep())),
           OfCrime("Into the free slot behind, past the canary (8 to 32 bytes)", "JumpIntoFree",
                   {"8:near", "16:near", "32:near"}, {64, 4096},
                   FromStrict(AtFree(kWriteAfterFree))),
-          OfCrime("... anywhere in that slot", "JumpIntoFree", {"8:far", "32:far"}, {64, 4096},
+          OfCrime("Anywhere into the free slot behind, above 126 bytes", "JumpIntoFree", {"8:far", "32:far"}, kNotWiped,
                   FromStrict({.outcome = Outcome::kReported,
                               .when = "at free or re-use",
                               .kinds = Kinds(kWriteAfterFree),
@@ -314,7 +307,7 @@ Group Runs() {
                       FromStrict(outside)),
               OfCrime("Write 1 byte before the start", "TouchRun", {"write:-1"}, kRunSizes,
                       AtEveryLevel(outside)),
-              OfCrime("... of a size that is not whole pages", "TouchRun", {"write:-1"}, odd,
+              OfCrime("Write 1 byte before the start, of a size that is not whole pages", "TouchRun", {"write:-1"}, odd,
                       {outside, outside, No(), No()}),
               OfCrime("Read of freed memory", "TouchFreedRun", {"read"}, {262144, 1 << 20},
                       FromStrict(Faults("use after free"))),
@@ -344,7 +337,7 @@ Group UseAfterFree() {
       "Use after free of a slot",
       {
           OfCrime("Write, up to 126 bytes", "WriteAfterFree", {"free:0"}, {64},
-                  {No(), Sometimes(1.0 / 16, AtReuse()), AtReuse(), AtReuse()}),
+                  {No(), Sometimes(1.0 / 16, AtReuse(), 400), AtReuse(), AtReuse()}),
           OfCrime("Write, larger", "WriteAfterFree", {"free:0", "free:500"}, kNotWiped,
                   FromStrict(AtReuse())),
           OfCrime("Write to what realloc moved", "WriteAfterFree", {"realloc:8"}, {1000, 4096},
@@ -355,7 +348,7 @@ Group UseAfterFree() {
                   FromStrict(AtReuse())),
           OfCrime("Write over a link between freed slots", "OverwriteLink", {""}, kSlotSizes,
                   AtEveryLevel(bad_link)),
-          OfCrime("... with the link of another slot", "CopyLink", {""}, kSlotSizes,
+          OfCrime("Write of another slot's link over a link", "CopyLink", {""}, kSlotSizes,
                   AtEveryLevel(bad_link)),
           OfCrime("Write when the memory belongs to somebody else by now", "WriteAfterReuse", {""},
                   {16, 64, 1000}, Never()),
@@ -447,21 +440,17 @@ Group Mismatches() {
       }};
 }
 
-// Every allocation guarded.
 Group GuardedSamples() {
-  const auto row = [](std::string_view misuse, std::string_view crime, Names variants,
-                      std::string_view kind) {
-    Row result = OfCrime(misuse, crime, std::move(variants), {100},
-                         AtEveryLevel(Once(Feature::kGuardedSamples, Faults(kind))));
-    result.environment = {"HARDENED_GUARDED_SAMPLE_RATE=1"};
-    return result;
+  // No size of a slot, with or without room for a canary.
+  const auto row = [](std::string_view misuse, std::string_view crime, const Cell& cell) {
+    return OfCrime(misuse, crime, {"read", "write"}, {100, 1000}, AtEveryLevel(cell));
   };
-  return {"Sampled guarded allocations (at a rate of 1 in 1)",
+  return {"Allocations that are guarded samples",
           {
-              row("Read past the end", "TouchRun", {"read:16"}, kOutside),
-              row("Write past the end", "TouchRun", {"write:16"}, kOutside),
-              row("Read of freed memory", "TouchFreedRun", {"read"}, "use after free"),
-              row("Write to freed memory", "TouchFreedRun", {"write"}, "use after free"),
+              row("Read or write past the end", "PastSample", Faults(kOutside)),
+              row("Read or write before the start", "BeforeSample", Faults(kOutside)),
+              row("Read or write after free", "FreedSample", Faults("use after free")),
+              row("Double free", "DoubleFreeOfSample", AtFree("double free")),
           }};
 }
 
@@ -470,7 +459,6 @@ Group GuardedSamples() {
 std::string_view NameOf(Feature feature) {
   switch (feature) {
     case Feature::kPresent: return "nothing";
-    case Feature::kGuardedSamples: return "sampled guarded allocations";
     case Feature::kAlignedZero: return "faults on aligned allocations of zero bytes";
   }
   return "";

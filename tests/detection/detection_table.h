@@ -20,8 +20,7 @@ enum class Outcome {
   kReported,           // a report of the right kind, then SIGABRT
   kReportedAndGoesOn,  // the same report, and the program runs to its end
   kFaults,             // SIGSEGV, after a report of the right kind
-  kStopped,            // one of the two above that end the program
-  kSometimes,          // one of these, at a rate, else not detected
+  kSometimes,          // reported or faults, at a rate; else not detected
   kPrevented,          // the program runs to its end and the crime has gained nothing
   kNotDetected,        // the program runs to its end
 };
@@ -30,8 +29,7 @@ enum class Outcome {
 // while it fails, and fails when it passes, so that the list cannot grow stale.
 enum class Feature {
   kPresent,
-  kGuardedSamples,  // sampled guarded allocations, at a rate of 1 in 1
-  kAlignedZero,     // zero bytes with an alignment fault as malloc(0) does
+  kAlignedZero,  // zero bytes with an alignment fault as malloc(0) does
 };
 extern const std::vector<Feature> kMissing;
 std::string_view NameOf(Feature feature);
@@ -59,7 +57,6 @@ struct Row {
   Names variants;
   Sizes sizes;
   std::array<Cell, kColumns.size()> cells;  // in the order of kColumns
-  Names environment = {};                   // "NAME=value"
 };
 
 struct Group {

@@ -88,16 +88,28 @@ void OverflowSizesFrom(Progress& progress, size_t last) {
   _exit(kSurvived);
 }
 
+// True when the child with `status`, which wrote `report`, was stopped: by its canary, or, where the
+// block was a guarded sample, by the guard.
+bool IsStopped(int status, std::string_view report) {
+  if (!WIFSIGNALED(status)) return false;
+  const auto says = [report](std::string_view kind) {
+    return report.substr(0, kind.size()) == kind;
+  };
+  return (WTERMSIG(status) == SIGABRT && says("hardened: heap corruption: canary clobbered\n")) ||
+         (WTERMSIG(status) == SIGSEGV &&
+          says("hardened: heap corruption: access outside an allocation\n"));
+}
+
 // BYTES:random|nul|letter: writes that many bytes, blindly, behind a block of every size of the
 // 1,024 up to SIZE, each in a child of its own where the library stops it. Says how many were
 // reported.
 void OverflowEverySize() {
-  const std::string_view wanted = "hardened: heap corruption: canary clobbered\n";
   auto* progress = static_cast<Progress*>(
       mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   const int report = memfd_create("report", 0);
   if (progress == MAP_FAILED || report < 0) Exit(kBadArguments, "no shared memory");
-  const size_t first = size - 1023;
+  constexpr size_t kSizes = 1024;
+  const size_t first = size - kSizes + 1;
   // So that the children need no new slabs.
   for (size_t n = first; n <= size; n += 16) free(Malloc(n));
   progress->next_size = first;
@@ -112,15 +124,14 @@ void OverflowEverySize() {
     int status = 0;
     if (child < 0 || waitpid(child, &status, 0) != child) Exit(kBadArguments, "no child");
     if (WIFEXITED(status) && WEXITSTATUS(status) == kSurvived) break;
-    char text[64] = {};
-    const ssize_t length = pread(report, text, wanted.size(), 0);
-    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT ||
-        std::string_view(text, std::max<ssize_t>(length, 0)) != wanted) {
+    char text[80] = {};
+    const ssize_t length = pread(report, text, sizeof(text), 0);
+    if (length < 0 || !IsStopped(status, std::string_view(text, static_cast<size_t>(length)))) {
       Exit(kControlFailed, "a child ended otherwise than by the report");
     }
     ++reported;
   }
-  dprintf(STDOUT_FILENO, "%zu of %zu\n", reported, size_t{1024});
+  Say(STDOUT_FILENO, "%zu of %zu\n", reported, kSizes);
   _exit(kMeasured);
 }
 

@@ -9,12 +9,7 @@ namespace {
 
 // TIMES: a freed slot belongs to somebody else within that many allocations.
 void ReuseWithin() {
-  // Some slots are in use, some have been.
-  for (int i = 0; i < 2000; ++i) {
-    void* block = Malloc(size);
-    if (i % 2 != 0) free(block);
-  }
-  void* block = Malloc(size);
+  void* block = MakeNeighbours("malloc", 0).victim;
   free(block);
   for (size_t i = 0; i < Number(0); ++i) {
     void* other = Malloc(size);
@@ -24,20 +19,9 @@ void ReuseWithin() {
   _exit(kPrevented);
 }
 
-// The same, and what was allocated meanwhile stays.
-void ReuseWithinLive() {
-  Malloc(size);
-  void* block = Malloc(size);
-  free(block);
-  for (size_t i = 0; i < Number(0); ++i) {
-    if (Malloc(size) == block) return;
-  }
-  _exit(kPrevented);
-}
-
 // The second free ends the life of what somebody else has in the slot by now.
 void DoubleFreeAfterReuse() {
-  void* block = Malloc(size);
+  void* block = MakeNeighbours("malloc", 0).victim;
   free(block);
   ChurnUntil(block, size);
   free(block);
@@ -45,8 +29,7 @@ void DoubleFreeAfterReuse() {
 
 // Nobody owns the slot any more, and it left the quarantine long ago.
 void DoubleFreeAfterQuarantine() {
-  void* block = Malloc(size);
-  Malloc(size);
+  void* block = MakeNeighbours("malloc", 0).victim;
   free(block);
   const size_t other = size < 512 ? 2 * size : size / 2;
   Churn(other, TurnsToLeave(other));
@@ -96,7 +79,6 @@ void DoubleFreeRace() {
 #define CRIME(name) {#name, name}
 const Crime kCrimes[] = {
     CRIME(ReuseWithin),
-    CRIME(ReuseWithinLive),
     CRIME(DoubleFreeAfterReuse),
     CRIME(DoubleFreeAfterQuarantine),
     CRIME(DoubleFreeInAForkedChild),

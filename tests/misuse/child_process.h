@@ -20,8 +20,8 @@ struct ChildResult {
   int exit_code = -1;  // -1: did not exit
   int signal = 0;      // 0: was not killed
   bool timed_out = false;
-  std::string out;
-  std::string err;
+  std::string out = "";
+  std::string err = "";
 
   std::string Describe() const;
 };

@@ -90,9 +90,15 @@ void* Allocate() {
   if (block == nullptr) Exit(kBadArguments, "allocation failed");
   return block;
 }
+// Not a guarded sample: those fault when they are written after their free.
+void* AllocateUnguarded() {
+  void* block = Allocate();
+  while (IsBetweenGuards(block, size)) block = Allocate();
+  return block;
+}
 void Release(void* block) { operation->release(block, size); }
 void Misuse(void* pointer) {
-  dprintf(STDOUT_FILENO, "%p\n", pointer);
+  Say(STDOUT_FILENO, "%p\n", pointer);
   operation->misuse(pointer, size);
 }
 void* MapPages() {
@@ -117,14 +123,14 @@ void FreedWithLiveNeighbour() {
 }
 void FreedThenOverwritten() {
   Allocate();
-  void* block = Allocate();
+  void* block = AllocateUnguarded();
   Release(block);
   memset(block, 0x41, size);
   Misuse(block);
 }
 void FreedThenZeroed() {
   Allocate();
-  void* block = Allocate();
+  void* block = AllocateUnguarded();
   Release(block);
   memset(block, 0, size);
   Misuse(block);

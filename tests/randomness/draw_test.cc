@@ -1,5 +1,6 @@
-// Raw draws of slabs: uniform over the free slots on every path, and worth their bits. All seeds are
-// fixed, so a result is the same in every run; the bounds are those that a fresh seed would pass.
+// Raw draws of slabs: uniform over the free slots on every path, and worth their bits. All seeds
+// are fixed, so a result is the same in every run; the bounds are those that a fresh seed would
+// pass.
 
 #include <cmath>
 #include <cstdint>
@@ -111,18 +112,19 @@ TEST_P(DrawTest, IsUniformAndABiasOfOnePercentIsRejected) {
 
 // By rejection while the slots that stay free are an eighth of all, by a shuffle when the free ones
 // are.
-INSTANTIATE_TEST_SUITE_P(
-    Slabs, DrawTest,
-    testing::Values(DrawRow{"FreshOf64", 64, 1, 1}, DrawRow{"FreshOf64Batch", 64, 1, 8},
-                    DrawRow{"FreshOf176", 176, 1, 1}, DrawRow{"HalfFullOf64", 64, 0.5, 1},
-                    DrawRow{"HalfFullOf176Batch", 176, 0.5, 8},
-                    DrawRow{"JustRejectionOf64", 64, 0.13, 1},
-                    DrawRow{"AcrossTheBorderOf64", 64, 0.13, 32},
-                    DrawRow{"JustShuffleOf64", 64, 0.125, 1},
-                    DrawRow{"NearlyFullOf64Batch", 64, 0.1, 8},
-                    DrawRow{"NearlyFullOf16Batch", 16, 0.02, 8},
-                    DrawRow{"NearlyFullOf176", 176, 0.1, 1}),
-    [](const auto& row) { return row.param.name; });
+INSTANTIATE_TEST_SUITE_P(Slabs, DrawTest,
+                         testing::Values(DrawRow{"FreshOf64", 64, 1, 1},
+                                         DrawRow{"FreshOf64Batch", 64, 1, 8},
+                                         DrawRow{"FreshOf176", 176, 1, 1},
+                                         DrawRow{"HalfFullOf64", 64, 0.5, 1},
+                                         DrawRow{"HalfFullOf176Batch", 176, 0.5, 8},
+                                         DrawRow{"JustRejectionOf64", 64, 0.13, 1},
+                                         DrawRow{"AcrossTheBorderOf64", 64, 0.13, 32},
+                                         DrawRow{"JustShuffleOf64", 64, 0.125, 1},
+                                         DrawRow{"NearlyFullOf64Batch", 64, 0.1, 8},
+                                         DrawRow{"NearlyFullOf16Batch", 16, 0.02, 8},
+                                         DrawRow{"NearlyFullOf176", 176, 0.1, 1}),
+                         [](const auto& row) { return row.param.name; });
 
 // Two draws of one batch: every ordered pair of different slots alike. A generator that draws each
 // uniformly but together badly fails here only.
@@ -210,8 +212,8 @@ TEST(DrawEntropyTest, ANearlyFullSlabHasLostNothing) {
   }
 }
 
-// One slab through which 10^6 objects have gone: half full, replaced at random. Distances at moments
-// that lie 500 objects apart.
+// One slab through which 10^6 objects have gone: half full, replaced at random. Distances at
+// moments that lie 500 objects apart.
 TEST(DrawEntropyTest, TheMillionthObjectHasLostNothing) {
   for (const SizeClass size_class : ClassesUpTo256()) {
     TestSlab slab(size_class);

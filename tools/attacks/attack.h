@@ -1,7 +1,7 @@
 // What every attack program is made of: one crime, named by the build, and how it ends.
 //
-// The build defines CRIME (a function of the file), SIZE (bytes of a block) and COUNT (what the file
-// says it counts). Built with -O0 -fno-builtin -w: every call and access is made as written.
+// The build defines CRIME (a function of the file), SIZE (bytes of a block) and COUNT (what the
+// file says it counts). Built with -O0 -fno-builtin -w: every call and access is made as written.
 //
 // The last line of stdout says what the attacker achieved. A process that is killed before that
 // line stands there was stopped.

@@ -3,6 +3,8 @@
 
 constexpr size_t kBlock = kSize + kCount < 32 ? 32 : kSize + kCount;
 constexpr size_t kLive = 512;
+// 51,200 frees: more than any quarantine here holds.
+constexpr size_t kRounds = 100;
 
 void Reuse(size_t rounds) {
   static char* live[kLive];
@@ -22,7 +24,7 @@ char* Freed() {
 
 Verdict Write() {
   memset(Freed() + kCount, 'A', kSize);
-  Reuse(40);
+  Reuse(kRounds);
   return kUndetected;
 }
 // The block may wait somewhere else by the time it is written.
@@ -30,6 +32,6 @@ Verdict WriteLater() {
   char* block = Freed();
   Reuse(2);
   memset(block + kCount, 'A', kSize);
-  Reuse(40);
+  Reuse(kRounds);
   return kUndetected;
 }

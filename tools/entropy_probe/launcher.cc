@@ -60,8 +60,7 @@ bool Launch(const char* pattern, int processes, int at_once) {
       snprintf(seed, sizeof(seed), "HARDENED_SEED=%lld", atoll(first_seed) + i);
     }
     pid_t child;
-    const int error =
-        posix_spawn(&child, "/proc/self/exe", nullptr, nullptr, arguments, variables);
+    const int error = posix_spawn(&child, "/proc/self/exe", nullptr, nullptr, arguments, variables);
     if (error != 0) {
       dprintf(STDERR_FILENO, "entropy_probe: cannot start a process: %s\n", strerror(error));
       well = false;

@@ -61,7 +61,8 @@ int main(int argc, char** argv) {
     return 0;
   }
   if (argc == 2) return RunPattern(command, /*names=*/false);
-  dprintf(STDERR_FILENO, "usage: entropy_probe PATTERN | columns PATTERN | library | list |\n"
-                         "       launch PATTERN PROCESSES JOBS | storm FORKS\n");
+  dprintf(STDERR_FILENO,
+          "usage: entropy_probe PATTERN | columns PATTERN | library | list |\n"
+          "       launch PATTERN PROCESSES JOBS | storm FORKS\n");
   return 2;
 }

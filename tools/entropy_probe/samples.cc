@@ -17,7 +17,8 @@ bool Samples::Write(bool names) const {
   }
   for (int i = 0; i < count_; ++i) {
     char line[80];
-    const int length = snprintf(line, sizeof(line), "%s/%zu\n", columns_[i].name, columns_[i].bytes);
+    const int length =
+        snprintf(line, sizeof(line), "%s/%zu\n", columns_[i].name, columns_[i].bytes);
     if (write(STDOUT_FILENO, line, static_cast<size_t>(length)) != length) return false;
   }
   return true;
