@@ -299,7 +299,8 @@ class Heap {
       const core::HeapForOperation heap;
       if (heap.get() != nullptr) {
         core::Magazine& magazine = heap.get()->magazines[size_class];
-        if (magazine.count() > 0 || heap.get()->Refill(size_class)) {
+        if (magazine.count() > 0 || heap.get()->Refill(size_class) ||
+            RefillFromReserves(*heap.get(), size_class)) {
           heap.get()->CountAllocation(size_class, 1);
           const core::MagazineEntry entry = *magazine.top--;
           HandOut(*heap.get(), entry, size_class, bytes, kind, zeroed);
@@ -309,6 +310,13 @@ class Heap {
     }
     errno = saved_errno;
     return result;
+  }
+
+  // Memory is exhausted but for what the protections hold.
+  static bool RefillFromReserves(core::ThreadHeap& heap, core::SizeClass size_class) {
+    const bool released = core::ReleaseReserves();
+    if constexpr (kFeatures.quarantine.bytes > 0) PlugsOf(heap).quarantine.Drain(heap);
+    return (released || kFeatures.quarantine.bytes > 0) && heap.Refill(size_class);
   }
 
   // The countdown of the class has run out: this allocation is a sample.
@@ -334,6 +342,9 @@ class Heap {
       bool zero = false;
       if (heap.get() != nullptr) {
         core::Run* run = core::AllocateRun(*heap.get(), bytes, alignment, &zero);
+        if (run == nullptr && bytes <= PTRDIFF_MAX && core::ReleaseReserves()) {
+          run = core::AllocateRun(*heap.get(), bytes, alignment, &zero);
+        }
         result = FinishRun(*heap.get(), run, bytes, kind, zeroed && !zero);
       }
     }

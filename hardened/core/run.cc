@@ -82,6 +82,15 @@ void ReleaseRun(Run& run, uint64_t now_ms) {
   if (unguarded && renewed) arena.FreeSpan(first, /*dirty=*/true, now_ms);
 }
 
+// A list by Run::next that nobody else can reach any more.
+void ReleaseList(Run* list, uint64_t now_ms) {
+  while (list != nullptr) {
+    Run* run = list;
+    list = run->next;
+    ReleaseRun(*run, now_ms);
+  }
+}
+
 }  // namespace
 
 constinit HeldRuns held_runs;
@@ -114,12 +123,29 @@ bool HeldRuns::Hold(Run& run, size_t limit_bytes, uint64_t now_ms) {
     if (oldest_ == nullptr) newest_ = nullptr;
     bytes_.store(bytes, std::memory_order_relaxed);
   }
-  while (leaving != nullptr) {
-    Run* out = leaving;
-    leaving = out->next;
-    ReleaseRun(*out, now_ms);
-  }
+  ReleaseList(leaving, now_ms);
   return true;
+}
+
+size_t HeldRuns::ReleaseAll(uint64_t now_ms) {
+  Run* leaving = nullptr;
+  size_t bytes = 0;
+  {
+    const prim::LockGuard guard(lock_);
+    leaving = oldest_;
+    oldest_ = newest_ = nullptr;
+    bytes = bytes_.exchange(0, std::memory_order_relaxed);
+  }
+  ReleaseList(leaving, now_ms);
+  return bytes;
+}
+
+bool ReleaseReserves() {
+  const uint64_t now = prim::CoarseMilliseconds();
+  const size_t cached = run_cache.bytes();
+  run_cache.Purge(now, 0);
+  const size_t held = held_runs.ReleaseAll(now);
+  return cached + held + heap_state.Purge(now, /*force=*/true) > 0;
 }
 
 Run* RunCache::Take(size_t page_bytes) {
@@ -166,11 +192,7 @@ void RunCache::Purge(uint64_t now_ms, uint64_t delay_ms) {
       }
     }
   }
-  while (leaving != nullptr) {
-    Run* run = leaving;
-    leaving = run->next;
-    ReleaseRun(*run, now_ms);
-  }
+  ReleaseList(leaving, now_ms);
 }
 
 Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero,

@@ -99,6 +99,9 @@ class HeldRuns {
   // Returns: false when the guard was refused; the run is then the caller's again.
   bool Hold(Run& run, size_t limit_bytes, uint64_t now_ms) ABSL_LOCKS_EXCLUDED(lock_);
 
+  // Lets all go. Returns: their bytes.
+  size_t ReleaseAll(uint64_t now_ms) ABSL_LOCKS_EXCLUDED(lock_);
+
   size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
   void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS { lock_.Acquire(); }
   void UnlockAfterFork(bool in_child) ABSL_NO_THREAD_SAFETY_ANALYSIS {
@@ -113,6 +116,10 @@ class HeldRuns {
 };
 
 extern HeldRuns held_runs;
+
+// For a request that found no memory: gives back all runs that are held or cached, and what the arenas
+// keep. Returns: whether there was anything.
+bool ReleaseReserves();
 
 class RunCache {
  public:

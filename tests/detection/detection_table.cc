@@ -24,17 +24,17 @@ Cell AtFree(std::string_view kind) {
   return {
       .outcome = Outcome::kReported, .when = "at free", .kinds = Kinds(kind), .found_by = {"free"}};
 }
-// When the slot leaves the quarantine, or when it is handed out again.
+// When the slot leaves the quarantine or is handed out again; the sweep of paranoid may come first.
 Cell AtReuse() {
   return {.outcome = Outcome::kReported,
           .when = "at re-use",
           .kinds = Kinds(kWriteAfterFree),
-          .found_by = {"quarantine", "malloc"}};
+          .found_by = {"quarantine", "malloc", "sweep"}};
 }
-Cell BySweep() {
+Cell BySweep(std::string_view kind) {
   return {.outcome = Outcome::kReported,
           .when = "by the sweep",
-          .kinds = Kinds(kCanary),
+          .kinds = Kinds(kind),
           .found_by = {"sweep"}};
 }
 Cell Faults(std::string_view kind) {
@@ -243,9 +243,9 @@ Group Overflows() {
           OfCrime("Of an allocation that lives on, when its neighbour is freed",
                   "OverflowThenNeighbourFreed", {"1", "16"}, kSlotSizes, FromStrict(at_free)),
           OfCrime("Of an allocation that is never freed, before the program ends",
-                  "OverflowNeverFreed", {"exit"}, kSlotSizes, OnlyParanoid(BySweep())),
+                  "OverflowNeverFreed", {"exit"}, kSlotSizes, OnlyParanoid(BySweep(kCanary))),
           OfCrime("Of an allocation that is never freed, while the program runs", "OverflowNeverFreed", {"background"}, {64},
-                  OnlyParanoid(BySweep())),
+                  OnlyParanoid(BySweep(kCanary))),
           OfCrime("Into the free slot behind, past the canary (8 to 32 bytes)", "JumpIntoFree",
                   {"8:near", "16:near", "32:near"}, {64, 4096},
                   FromStrict(AtFree(kWriteAfterFree))),
@@ -253,7 +253,7 @@ Group Overflows() {
                   FromStrict({.outcome = Outcome::kReported,
                               .when = "at free or re-use",
                               .kinds = Kinds(kWriteAfterFree),
-                              .found_by = {"free", "quarantine", "malloc"}})),
+                              .found_by = {"free", "quarantine", "malloc", "sweep"}})),
           OfCrime("Into the live allocation behind, past the canary", "JumpIntoLive", {"8", "16"},
                   kSlotSizes, Never()),
           OfCrime("Within one allocation, from one member into the next", "OverflowWithinTheBlock",
@@ -308,7 +308,7 @@ Group Runs() {
               OfCrime("Write 1 byte before the start", "TouchRun", {"write:-1"}, kRunSizes,
                       AtEveryLevel(outside)),
               OfCrime("Write 1 byte before the start, of a size that is not whole pages", "TouchRun", {"write:-1"}, odd,
-                      {outside, outside, No(), No()}),
+                      {outside, outside, AtFree(kCanary), AtFree(kCanary)}),
               OfCrime("Read of freed memory", "TouchFreedRun", {"read"}, {262144, 1 << 20},
                       FromStrict(Faults("use after free"))),
               OfCrime("Write to freed memory", "TouchFreedRun", {"write"}, {262144, 1 << 20},
@@ -346,6 +346,9 @@ Group UseAfterFree() {
                   {1000, 4096}, FromStrict(AtReuse())),
           OfCrime("Write after it left the quarantine", "WriteAfterQuarantine", {""}, kSlotSizes,
                   FromStrict(AtReuse())),
+          OfCrime("Write, when the slot is not used again before the program ends",
+                  "WriteAfterFreeNeverReused", {""}, kSlotSizes,
+                  OnlyParanoid(BySweep(kWriteAfterFree))),
           OfCrime("Write over a link between freed slots", "OverwriteLink", {""}, kSlotSizes,
                   AtEveryLevel(bad_link)),
           OfCrime("Write of another slot's link over a link", "CopyLink", {""}, kSlotSizes,

@@ -33,6 +33,9 @@ void WriteAfterFree() {
   Churn(size, TurnsToLeave(size));
 }
 
+// The same, and the program ends.
+void WriteAfterFreeNeverReused() { Flip(FreedBlock("free"), 1); }
+
 // The same after the slot has left the quarantine and before it is handed out again.
 void WriteAfterQuarantine() {
   unsigned char* block = FreedBlock("free");
@@ -110,9 +113,11 @@ void TouchZeroBytes() {
 
 #define CRIME(name) {#name, name}
 const Crime kCrimes[] = {
-    CRIME(WriteAfterFree),   CRIME(WriteAfterQuarantine), CRIME(WriteAfterReuse),
-    CRIME(ReadAfterFree),    CRIME(ReadOfFreshBlock),     CRIME(TouchFreedRun),
-    CRIME(OverwriteLink),    CRIME(CopyLink),             CRIME(TouchZeroBytes),
+    CRIME(WriteAfterFree),   CRIME(WriteAfterFreeNeverReused),
+    CRIME(WriteAfterReuse),  CRIME(WriteAfterQuarantine),
+    CRIME(ReadAfterFree),    CRIME(ReadOfFreshBlock),
+    CRIME(TouchFreedRun),    CRIME(TouchZeroBytes),
+    CRIME(OverwriteLink),    CRIME(CopyLink),
 };
 #undef CRIME
 

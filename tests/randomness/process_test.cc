@@ -150,9 +150,14 @@ TEST(ProcessTest, DistancesHaveNotDecayedAtTheMillionthObject) {
 TEST(ProcessTest, WhichFreedSlotReturnsHasNineBits) {
   if (IsLight()) GTEST_SKIP() << "light hands out what was freed last";
   Columns columns = Measure("reuse", IsParanoid() ? 200 : 300);
-  for (const char* column : {"first-returned/56", "one-returns-after/56"}) {
-    EXPECT_GE(CollisionsOf(columns[column]).Bits(), 8) << column;
-  }
+  EXPECT_GE(CollisionsOf(columns["first-returned/56"]).Bits(), 8) << "index in the order of frees";
+  // Guarded samples (one allocation in 16 at paranoid) do not return: then there is no time to
+  // guess.
+  std::vector<int64_t>& after = columns["one-returns-after/56"][0];
+  const size_t measured = after.size();
+  after.erase(std::remove(after.begin(), after.end(), -1), after.end());
+  EXPECT_GE(after.size(), measured * 3 / 4);
+  EXPECT_GE(CollisionsOf({after}).Bits(), 8) << "allocations until one returns";
   for (const char* column : {"reuse-minimum/56", "pair-reuse-minimum/56"}) {
     const std::vector<int64_t>& least = columns[column][0];
     EXPECT_GE(*std::min_element(least.begin(), least.end()), 4096) << column;
