@@ -48,8 +48,9 @@ namespace {
 
 using core::AllocationKind;
 using prim::CorruptionKind;
-using Runner = HeapRunner<FUZZED_POLICY>;
-using H = Heap<FUZZED_POLICY>;
+using Policy = Reproducible<FUZZED_POLICY>;
+using Runner = HeapRunner<Policy>;
+using H = Heap<Policy>;
 
 constexpr unsigned kChildSeconds = 20;
 
@@ -187,7 +188,7 @@ core::SliceDescriptor& SliceOf(const void* pointer) {
 bool Prepare(const Plan& plan, const Runner& runner, void* on_stack, Charge* charge) {
   charge->plan = plan;
   charge->found_by = FactsOf(plan.use).name;
-  constexpr const Features& kFeatures = FUZZED_POLICY::kFeatures;
+  constexpr const Features& kFeatures = Policy::kFeatures;
   std::vector<const Block*> live;
   for (const Block& block : runner.blocks()) {
     if (block.live) live.push_back(&block);
@@ -412,8 +413,8 @@ std::string Verdict(const Charge& charge, int status, const std::string& output)
     return "the report does not name " + pointer;
   }
   const std::string found_by = charge.found_by;
-  if (report.find("\n  found by  " + found_by + ", level " + FUZZED_POLICY::kFeatures.name +
-                  "\n") == std::string::npos) {
+  if (report.find("\n  found by  " + found_by + ", level " + Policy::kFeatures.name + "\n") ==
+      std::string::npos) {
     return "not found by " + found_by;
   }
   return "";

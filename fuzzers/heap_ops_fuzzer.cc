@@ -15,9 +15,11 @@
 namespace hardened::fuzzers {
 namespace {
 
+using Policy = Reproducible<FUZZED_POLICY>;
+
 // Never destroyed: the heap is used until the process ends.
-HeapRunner<FUZZED_POLICY>& Runner() {
-  static auto& runner = *new HeapRunner<FUZZED_POLICY>;
+HeapRunner<Policy>& Runner() {
+  static auto& runner = *new HeapRunner<Policy>;
   return runner;
 }
 

@@ -38,6 +38,17 @@
 
 namespace hardened::fuzzers {
 
+// A policy without what happens once in thousands of allocations: it would depend on all inputs
+// before, so no input would show it again. Levels that sample often keep it.
+template <class Policy>
+struct Reproducible {
+  static constexpr Features kFeatures = [] {
+    Features features = Policy::kFeatures;
+    if (features.sample_interval > 1000) features.sample_interval = 0;
+    return features;
+  }();
+};
+
 struct Block {
   void* start = nullptr;
   size_t requested = 0;

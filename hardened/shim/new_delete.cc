@@ -15,15 +15,15 @@ asm(".weak __gxx_personality_v0\n"
     ".weak __cxa_begin_catch\n"
     ".weak __cxa_end_catch\n"
     ".weak _Unwind_Resume\n"
-    ".weak _ZSt17__throw_bad_allocv\n"
-    ".weak _ZSt15get_new_handlerv\n");
-
-namespace std {
-[[noreturn]] void __throw_bad_alloc() __attribute__((weak));
-std::new_handler get_new_handler() noexcept __attribute__((weak));
-}  // namespace std
+    ".weak _ZSt9terminatev\n");
 
 namespace hardened::shim {
+
+// std::__throw_bad_alloc() and std::get_new_handler(), which may be absent.
+[[gnu::weak, gnu::visibility("default")]] void ThrowBadAlloc() __asm__("_ZSt17__throw_bad_allocv");
+[[gnu::weak, gnu::visibility("default")]] std::new_handler CurrentNewHandler() noexcept
+    __asm__("_ZSt15get_new_handlerv");
+
 namespace {
 
 using core::AllocationKind;
@@ -37,7 +37,7 @@ void* TryNew(size_t bytes, size_t alignment, AllocationKind kind) {
 [[gnu::noinline, gnu::cold]] void* NewAgain(size_t bytes, size_t alignment, AllocationKind kind) {
   for (;;) {
     const std::new_handler handler =
-        std::get_new_handler != nullptr ? std::get_new_handler() : nullptr;
+        CurrentNewHandler != nullptr ? CurrentNewHandler() : nullptr;
     if (handler == nullptr) return nullptr;
     handler();
     void* result = TryNew(bytes, alignment, kind);
@@ -49,8 +49,9 @@ void* TryNew(size_t bytes, size_t alignment, AllocationKind kind) {
                                               AllocationKind kind) {
   void* result = NewAgain(bytes, alignment, kind);
   if (result != nullptr) return result;
-  HARDENED_CHECK(std::__throw_bad_alloc != nullptr);
-  std::__throw_bad_alloc();
+  HARDENED_CHECK(ThrowBadAlloc != nullptr);
+  ThrowBadAlloc();
+  __builtin_unreachable();
 }
 
 [[gnu::noinline, gnu::cold]] void* NewOrNull(size_t bytes, size_t alignment,

@@ -38,15 +38,12 @@ Cell BySweep(std::string_view kind) {
           .found_by = {"sweep"}};
 }
 Cell Faults(std::string_view kind) {
-  return {.outcome = Outcome::kFaults,
-          .when = "fault",
-          .kinds = Kinds(kind),
-          .found_by = {"a fault"}};
+  return {
+      .outcome = Outcome::kFaults, .when = "fault", .kinds = Kinds(kind), .found_by = {"a fault"}};
 }
 Cell GoesOn(std::string_view kind) {
-  return {.outcome = Outcome::kReportedAndGoesOn,
-          .when = "reported, goes on",
-          .kinds = Kinds(kind)};
+  return {
+      .outcome = Outcome::kReportedAndGoesOn, .when = "reported, goes on", .kinds = Kinds(kind)};
 }
 Cell Sometimes(double rate, Cell cell, int runs = 200) {
   cell.outcome = Outcome::kSometimes;
@@ -88,9 +85,12 @@ const Names kAllFrees = {"free",         "free_sized",   "free_aligned_sized", "
 const Names kUses = {"realloc", "reallocarray", "malloc_usable_size"};
 
 Row Freed(std::string_view misuse, std::string_view crime, Names variants, Sizes sizes) {
-  return {misuse,         Program::kMisuse,
-          crime,          std::move(variants),
-          std::move(sizes), AtEveryLevel(AtTheCall({"double free"}))};
+  return {misuse,
+          Program::kMisuse,
+          crime,
+          std::move(variants),
+          std::move(sizes),
+          AtEveryLevel(AtTheCall({"double free"}))};
 }
 
 Row BadPointer(std::string_view misuse, std::string_view crime, Names variants, Sizes sizes,
@@ -111,8 +111,7 @@ Row Foreign(std::string_view misuse, std::string_view crime) {
 
 Row OfCrime(std::string_view misuse, std::string_view crime, Names variants, Sizes sizes,
             Cells cells) {
-  return {misuse,           Program::kCrimes,  crime, std::move(variants),
-          std::move(sizes), std::move(cells)};
+  return {misuse, Program::kCrimes, crime, std::move(variants), std::move(sizes), std::move(cells)};
 }
 
 Group DoubleFrees() {
@@ -124,13 +123,16 @@ Group DoubleFrees() {
       "Double free",
       {
           Freed("Free of a freed pointer", "Freed", kAllFrees, kSizes),
-          Freed("Free of a freed pointer, another free between", "FreedBeforeAnotherFree", kFrees, kSizes),
-          Freed("Free of a freed pointer, its bytes overwritten", "FreedThenOverwritten", kFrees, kSlotSizes),
-          Freed("Free of a freed pointer, after 10,000 allocations", "FreedThenManyAllocations", {"free"}, kSlotSizes),
-          BadPointer("Free of a freed pointer, its whole slab freed", "FreedWithItsWholeSlab", kFrees,
-                     {16, 64}, {"double free", "unallocated pointer"}),
-          OfCrime("Free of a freed pointer that left the quarantine", "DoubleFreeAfterQuarantine", {"free"},
-                  kSlotSizes, AtEveryLevel(AtFree("double free"))),
+          Freed("Free of a freed pointer, another free between", "FreedBeforeAnotherFree", kFrees,
+                kSizes),
+          Freed("Free of a freed pointer, its bytes overwritten", "FreedThenOverwritten", kFrees,
+                kSlotSizes),
+          Freed("Free of a freed pointer, after 10,000 allocations", "FreedThenManyAllocations",
+                {"free"}, kSlotSizes),
+          BadPointer("Free of a freed pointer, its whole slab freed", "FreedWithItsWholeSlab",
+                     kFrees, {16, 64}, {"double free", "unallocated pointer"}),
+          OfCrime("Free of a freed pointer that left the quarantine", "DoubleFreeAfterQuarantine",
+                  {"free"}, kSlotSizes, AtEveryLevel(AtFree("double free"))),
           Freed("Free of what realloc to 0 bytes freed", "FreedByRealloc", {"free"}, kSizes),
           Freed("Free of what realloc moved", "FreedByMovingRealloc", {"free"}, kSlotSizes),
           Freed("By its owner, then by another thread", "OwnerThenRemote", kFrees, kSizes),
@@ -138,11 +140,11 @@ Group DoubleFrees() {
           Freed("By two other threads", "RemoteThenOtherRemote", kFrees, kSizes),
           Freed("Twice by one other thread", "RemoteTwice", kFrees, kSizes),
           Freed("Twice after its owner ended", "FreedTwiceAfterItsOwnerEnded", kFrees, kSizes),
-          Freed("By an owner that ended, then by another thread", "FreedByAnOwnerThatEnded",
-                kFrees, kSizes),
+          Freed("By an owner that ended, then by another thread", "FreedByAnOwnerThatEnded", kFrees,
+                kSizes),
           OfCrime("By 2 to 64 threads at the same moment", "DoubleFreeRace",
-                  {"2:owner", "2:remotes", "8:owner", "64:owner", "64:remotes"},
-                  {64, 4096, 262144}, at_latest_when_collected),
+                  {"2:owner", "2:remotes", "8:owner", "64:owner", "64:remotes"}, {64, 4096, 262144},
+                  at_latest_when_collected),
           OfCrime("By the parent, then by its forked child", "DoubleFreeInAForkedChild", {"free"},
                   kSizes, AtEveryLevel(AtFree("double free"))),
           OfCrime("Free of memory that belongs to somebody else by now", "DoubleFreeAfterReuse",
@@ -156,11 +158,12 @@ Group StalePointers() {
           {
               BadPointer("realloc or malloc_usable_size of a freed pointer", "Freed", kUses, kSizes,
                          stale),
-              BadPointer("realloc after the freed bytes were overwritten with zeros", "FreedThenZeroed",
-                         {"realloc"}, kSlotSizes, stale),
-              BadPointer("By its owner, freed by another thread", "RemoteThenOwner", kUses, kSizes, stale),
-              BadPointer("By another thread, freed by its owner", "OwnerThenRemote", kUses,
-                         kSizes, stale),
+              BadPointer("realloc after the freed bytes were overwritten with zeros",
+                         "FreedThenZeroed", {"realloc"}, kSlotSizes, stale),
+              BadPointer("By its owner, freed by another thread", "RemoteThenOwner", kUses, kSizes,
+                         stale),
+              BadPointer("By another thread, freed by its owner", "OwnerThenRemote", kUses, kSizes,
+                         stale),
               BadPointer("realloc of a pointer that realloc moved", "FreedByMovingRealloc",
                          {"realloc"}, kSlotSizes, stale),
           }};
@@ -170,39 +173,39 @@ Group BadPointers() {
   const Names interior = {"interior pointer"};
   const Names misaligned = {"misaligned pointer"};
   const Names guesses = {"unallocated pointer", "foreign pointer", "interior pointer",
-                         "double free",         "stale pointer"};
+                         "double free", "stale pointer"};
   Names calls = kAllFrees;
   calls.insert(calls.end(), kUses.begin(), kUses.end());
-  return {"Pointers that are not the start of an allocation",
-          {
-              BadPointer("16 bytes into an allocation", "InteriorBy16", calls, {64, 4096, 262144},
-                         interior),
-              BadPointer("The middle of an allocation", "InteriorAtTheMiddle", calls,
-                         {64, 4096, 262144}, interior),
-              BadPointer("Near the end of an allocation", "InteriorNearTheEnd", calls,
-                         {64, 4096, 262144}, interior),
-              BadPointer("A page into an allocation", "InteriorAtAPage", calls, kRunSizes,
-                         interior),
-              BadPointer("1 byte into an allocation", "MisalignedBy1", calls, kSizes, misaligned),
-              BadPointer("8 bytes into an allocation", "MisalignedBy8", calls, kSizes, misaligned),
-              BadPointer("8 bytes into freed memory", "MisalignedInAFreedBlock", {"free", "realloc"},
-                         kSlotSizes, misaligned),
-              Foreign("The stack", "ForeignStack"),
-              Foreign("A global variable", "ForeignGlobal"),
-              Foreign("A thread-local variable", "ForeignThreadLocal"),
-              Foreign("A string literal", "ForeignStringLiteral"),
-              Foreign("A function", "ForeignFunction"),
-              Foreign("Memory from mmap", "ForeignMmap"),
-              Foreign("Memory that was unmapped", "ForeignMunmapped"),
-              Foreign("Memory from sbrk", "ForeignProgramBreak"),
-              Foreign("A fake chunk header in a global variable", "ForeignFakeHeaderInGlobal"),
-              Foreign("A fake chunk header in memory from mmap", "ForeignFakeHeaderInMmap"),
-              Foreign("A small integer", "Foreign0x10"),
-              Foreign("A non-canonical address", "ForeignNonCanonical"),
-              Foreign("A kernel address", "ForeignKernel"),
-              BadPointer("A guess 64 KiB above an allocation", "GuessOneChunkUp",
-                         {"free", "realloc"}, {64, 1000, 20000}, guesses),
-          }};
+  return {
+      "Pointers that are not the start of an allocation",
+      {
+          BadPointer("16 bytes into an allocation", "InteriorBy16", calls, {64, 4096, 262144},
+                     interior),
+          BadPointer("The middle of an allocation", "InteriorAtTheMiddle", calls,
+                     {64, 4096, 262144}, interior),
+          BadPointer("Near the end of an allocation", "InteriorNearTheEnd", calls,
+                     {64, 4096, 262144}, interior),
+          BadPointer("A page into an allocation", "InteriorAtAPage", calls, kRunSizes, interior),
+          BadPointer("1 byte into an allocation", "MisalignedBy1", calls, kSizes, misaligned),
+          BadPointer("8 bytes into an allocation", "MisalignedBy8", calls, kSizes, misaligned),
+          BadPointer("8 bytes into freed memory", "MisalignedInAFreedBlock", {"free", "realloc"},
+                     kSlotSizes, misaligned),
+          Foreign("The stack", "ForeignStack"),
+          Foreign("A global variable", "ForeignGlobal"),
+          Foreign("A thread-local variable", "ForeignThreadLocal"),
+          Foreign("A string literal", "ForeignStringLiteral"),
+          Foreign("A function", "ForeignFunction"),
+          Foreign("Memory from mmap", "ForeignMmap"),
+          Foreign("Memory that was unmapped", "ForeignMunmapped"),
+          Foreign("Memory from sbrk", "ForeignProgramBreak"),
+          Foreign("A fake chunk header in a global variable", "ForeignFakeHeaderInGlobal"),
+          Foreign("A fake chunk header in memory from mmap", "ForeignFakeHeaderInMmap"),
+          Foreign("A small integer", "Foreign0x10"),
+          Foreign("A non-canonical address", "ForeignNonCanonical"),
+          Foreign("A kernel address", "ForeignKernel"),
+          BadPointer("A guess 64 KiB above an allocation", "GuessOneChunkUp", {"free", "realloc"},
+                     {64, 1000, 20000}, guesses),
+      }};
 }
 
 Group Overflows() {
@@ -217,8 +220,7 @@ Group Overflows() {
           OfCrime("1 random byte, every size up to 4,096", "OverflowEverySize", {"1:random"},
                   {1024, 2048, 3072, 4096}, FromStandard(Sometimes(1 - 1.0 / 256, at_free, 1))),
           OfCrime("2 random bytes, every size up to 4,096", "OverflowEverySize", {"2:random"},
-                  {1024, 2048, 3072, 4096},
-                  FromStandard(Sometimes(1 - 1.0 / 65536, at_free, 1))),
+                  {1024, 2048, 3072, 4096}, FromStandard(Sometimes(1 - 1.0 / 65536, at_free, 1))),
           OfCrime("The NUL of a string, every size up to 4,096", "OverflowEverySize", {"1:nul"},
                   {1024, 2048, 3072, 4096}, FromStandard(at_free)),
           OfCrime("16 bytes", "Overflow", {"free:16"}, kSlotSizes, FromStandard(at_the_call)),
@@ -244,12 +246,13 @@ Group Overflows() {
                   "OverflowThenNeighbourFreed", {"1", "16"}, kSlotSizes, FromStrict(at_free)),
           OfCrime("Of an allocation that is never freed, before the program ends",
                   "OverflowNeverFreed", {"exit"}, kSlotSizes, OnlyParanoid(BySweep(kCanary))),
-          OfCrime("Of an allocation that is never freed, while the program runs", "OverflowNeverFreed", {"background"}, {64},
-                  OnlyParanoid(BySweep(kCanary))),
+          OfCrime("Of an allocation that is never freed, while the program runs",
+                  "OverflowNeverFreed", {"background"}, {64}, OnlyParanoid(BySweep(kCanary))),
           OfCrime("Into the free slot behind, past the canary (8 to 32 bytes)", "JumpIntoFree",
                   {"8:near", "16:near", "32:near"}, {64, 4096},
                   FromStrict(AtFree(kWriteAfterFree))),
-          OfCrime("Anywhere into the free slot behind, above 126 bytes", "JumpIntoFree", {"8:far", "32:far"}, kNotWiped,
+          OfCrime("Anywhere into the free slot behind, above 126 bytes", "JumpIntoFree",
+                  {"8:far", "32:far"}, kNotWiped,
                   FromStrict({.outcome = Outcome::kReported,
                               .when = "at free or re-use",
                               .kinds = Kinds(kWriteAfterFree),
@@ -293,29 +296,30 @@ Group Runs() {
   const Cell outside = Faults(kOutside);
   // 100 bytes short of whole pages: strict leaves 4 bytes between its end and the guard.
   const Sizes odd = {262044};
-  return {"Large allocations (above 64 KiB)",
-          {
-              OfCrime("Write past the last page", "TouchRun", {"write:0"}, {262144, 1 << 20},
-                      AtEveryLevel(outside)),
-              OfCrime("Read past the last page", "TouchRun", {"read:0"}, {262144, 1 << 20},
-                      AtEveryLevel(outside)),
-              OfCrime("Write of 1 byte past the exact end", "TouchRun", {"write:0"}, odd,
-                      FromStandard(AtFree(kCanary))),
-              OfCrime("Write of 16 bytes past the exact end", "Overflow", {"free:16"}, odd,
-                      {No(), AtFree(kCanary), outside, outside}),
-              OfCrime("Read 16 bytes past the exact end", "TouchRun", {"read:16"}, odd,
-                      FromStrict(outside)),
-              OfCrime("Write 1 byte before the start", "TouchRun", {"write:-1"}, kRunSizes,
-                      AtEveryLevel(outside)),
-              OfCrime("Write 1 byte before the start, of a size that is not whole pages", "TouchRun", {"write:-1"}, odd,
-                      {outside, outside, AtFree(kCanary), AtFree(kCanary)}),
-              OfCrime("Read of freed memory", "TouchFreedRun", {"read"}, {262144, 1 << 20},
-                      FromStrict(Faults("use after free"))),
-              OfCrime("Write to freed memory", "TouchFreedRun", {"write"}, {262144, 1 << 20},
-                      FromStrict(Faults("use after free"))),
-              OfCrime("Overflow of an allocation that is never freed", "OverflowNeverFreed",
-                      {"exit"}, {262138}, Never()),
-          }};
+  return {
+      "Large allocations (above 64 KiB)",
+      {
+          OfCrime("Write past the last page", "TouchRun", {"write:0"}, {262144, 1 << 20},
+                  AtEveryLevel(outside)),
+          OfCrime("Read past the last page", "TouchRun", {"read:0"}, {262144, 1 << 20},
+                  AtEveryLevel(outside)),
+          OfCrime("Write of 1 byte past the exact end", "TouchRun", {"write:0"}, odd,
+                  FromStandard(AtFree(kCanary))),
+          OfCrime("Write of 16 bytes past the exact end", "Overflow", {"free:16"}, odd,
+                  {No(), AtFree(kCanary), outside, outside}),
+          OfCrime("Read 16 bytes past the exact end", "TouchRun", {"read:16"}, odd,
+                  FromStrict(outside)),
+          OfCrime("Write 1 byte before the start", "TouchRun", {"write:-1"}, kRunSizes,
+                  AtEveryLevel(outside)),
+          OfCrime("Write 1 byte before the start, of a size that is not whole pages", "TouchRun",
+                  {"write:-1"}, odd, {outside, outside, AtFree(kCanary), AtFree(kCanary)}),
+          OfCrime("Read of freed memory", "TouchFreedRun", {"read"}, {262144, 1 << 20},
+                  FromStrict(Faults("use after free"))),
+          OfCrime("Write to freed memory", "TouchFreedRun", {"write"}, {262144, 1 << 20},
+                  FromStrict(Faults("use after free"))),
+          OfCrime("Overflow of an allocation that is never freed", "OverflowNeverFreed", {"exit"},
+                  {262138}, Never()),
+      }};
 }
 
 Group OutOfBoundsReads() {
@@ -333,57 +337,56 @@ Group UseAfterFree() {
                          .when = "when collected",
                          .kinds = {"bad link"},
                          .found_by = {"collection"}};
-  return {
-      "Use after free of a slot",
-      {
-          OfCrime("Write, up to 126 bytes", "WriteAfterFree", {"free:0"}, {64},
-                  {No(), Sometimes(1.0 / 16, AtReuse(), 400), AtReuse(), AtReuse()}),
-          OfCrime("Write, larger", "WriteAfterFree", {"free:0", "free:500"}, kNotWiped,
-                  FromStrict(AtReuse())),
-          OfCrime("Write to what realloc moved", "WriteAfterFree", {"realloc:8"}, {1000, 4096},
-                  FromStrict(AtReuse())),
-          OfCrime("Write to what another thread freed", "WriteAfterFree", {"remote:8"},
-                  {1000, 4096}, FromStrict(AtReuse())),
-          OfCrime("Write after it left the quarantine", "WriteAfterQuarantine", {""}, kSlotSizes,
-                  FromStrict(AtReuse())),
-          OfCrime("Write, when the slot is not used again before the program ends",
-                  "WriteAfterFreeNeverReused", {""}, kSlotSizes,
-                  OnlyParanoid(BySweep(kWriteAfterFree))),
-          OfCrime("Write over a link between freed slots", "OverwriteLink", {""}, kSlotSizes,
-                  AtEveryLevel(bad_link)),
-          OfCrime("Write of another slot's link over a link", "CopyLink", {""}, kSlotSizes,
-                  AtEveryLevel(bad_link)),
-          OfCrime("Write when the memory belongs to somebody else by now", "WriteAfterReuse", {""},
-                  {16, 64, 1000}, Never()),
-          OfCrime("Read of what it held, up to 126 bytes", "ReadAfterFree", {""}, kWiped,
-                  FromStandard(Prevented())),
-          OfCrime("Read of what it held, larger", "ReadAfterFree", {""}, kNotWiped,
-                  FromStrict(Prevented())),
-          OfCrime("Fresh memory that holds old secrets, up to 126 bytes", "ReadOfFreshBlock", {""},
-                  kWiped, FromStandard(Prevented())),
-          OfCrime("Fresh memory that holds old secrets, larger", "ReadOfFreshBlock", {""},
-                  kNotWiped, FromStrict(Prevented())),
-          OfCrime("Re-use within 4,096 allocations, up to 62 bytes", "ReuseWithin", {"4096"},
-                  {16, 62}, FromStandard(Prevented())),
-      }};
+  return {"Use after free of a slot",
+          {
+              OfCrime("Write, up to 126 bytes", "WriteAfterFree", {"free:0"}, {64},
+                      {No(), Sometimes(1.0 / 16, AtReuse(), 400), AtReuse(), AtReuse()}),
+              OfCrime("Write, larger", "WriteAfterFree", {"free:0", "free:500"}, kNotWiped,
+                      FromStrict(AtReuse())),
+              OfCrime("Write to what realloc moved", "WriteAfterFree", {"realloc:8"}, {1000, 4096},
+                      FromStrict(AtReuse())),
+              OfCrime("Write to what another thread freed", "WriteAfterFree", {"remote:8"},
+                      {1000, 4096}, FromStrict(AtReuse())),
+              OfCrime("Write after it left the quarantine", "WriteAfterQuarantine", {""},
+                      kSlotSizes, FromStrict(AtReuse())),
+              OfCrime("Write, when the slot is not used again before the program ends",
+                      "WriteAfterFreeNeverReused", {""}, kSlotSizes,
+                      OnlyParanoid(BySweep(kWriteAfterFree))),
+              OfCrime("Write over a link between freed slots", "OverwriteLink", {""}, kSlotSizes,
+                      AtEveryLevel(bad_link)),
+              OfCrime("Write of another slot's link over a link", "CopyLink", {""}, kSlotSizes,
+                      AtEveryLevel(bad_link)),
+              OfCrime("Write when the memory belongs to somebody else by now", "WriteAfterReuse",
+                      {""}, {16, 64, 1000}, Never()),
+              OfCrime("Read of what it held, up to 126 bytes", "ReadAfterFree", {""}, kWiped,
+                      FromStandard(Prevented())),
+              OfCrime("Read of what it held, larger", "ReadAfterFree", {""}, kNotWiped,
+                      FromStrict(Prevented())),
+              OfCrime("Fresh memory that holds old secrets, up to 126 bytes", "ReadOfFreshBlock",
+                      {""}, kWiped, FromStandard(Prevented())),
+              OfCrime("Fresh memory that holds old secrets, larger", "ReadOfFreshBlock", {""},
+                      kNotWiped, FromStrict(Prevented())),
+              OfCrime("Re-use within 4,096 allocations, up to 62 bytes", "ReuseWithin", {"4096"},
+                      {16, 62}, FromStandard(Prevented())),
+          }};
 }
 
 Group ZeroBytes() {
   const Cell outside = Faults(kOutside);
   const Cell aligned = Once(Feature::kAlignedZero, outside);
-  return {"Allocations of zero bytes",
-          {
-              OfCrime("Read", "TouchZeroBytes",
-                      {"malloc:read", "calloc:read", "new:read", "new_array:read"}, {1},
-                      FromStandard(outside)),
-              OfCrime("Write", "TouchZeroBytes",
-                      {"malloc:write", "calloc:write", "realloc:write", "new:write",
-                       "new_array:write"},
-                      {1}, FromStandard(outside)),
-              OfCrime("Read or write, with an alignment", "TouchZeroBytes",
-                      {"aligned_alloc:read", "aligned_alloc:write", "aligned_new:write"}, {1},
-                      {No(), aligned, outside, outside}),
-          }};
+  return {
+      "Allocations of zero bytes",
+      {
+          OfCrime("Read", "TouchZeroBytes",
+                  {"malloc:read", "calloc:read", "new:read", "new_array:read"}, {1},
+                  FromStandard(outside)),
+          OfCrime("Write", "TouchZeroBytes",
+                  {"malloc:write", "calloc:write", "realloc:write", "new:write", "new_array:write"},
+                  {1}, FromStandard(outside)),
+          OfCrime("Read or write, with an alignment", "TouchZeroBytes",
+                  {"aligned_alloc:read", "aligned_alloc:write", "aligned_new:write"}, {1},
+                  {No(), aligned, outside, outside}),
+      }};
 }
 
 Group Mismatches() {
@@ -461,8 +464,10 @@ Group GuardedSamples() {
 
 std::string_view NameOf(Feature feature) {
   switch (feature) {
-    case Feature::kPresent: return "nothing";
-    case Feature::kAlignedZero: return "faults on aligned allocations of zero bytes";
+    case Feature::kPresent:
+      return "nothing";
+    case Feature::kAlignedZero:
+      return "faults on aligned allocations of zero bytes";
   }
   return "";
 }
@@ -473,9 +478,9 @@ bool IsMissing(Feature feature) {
 
 const std::vector<Group>& DetectionTable() {
   static const auto* const table = new std::vector<Group>{
-      DoubleFrees(),  StalePointers(),    BadPointers(),  Overflows(), ForgedCanaries(),
-      Underflows(),   OutOfBoundsReads(), UseAfterFree(), Runs(),      ZeroBytes(),
-      Mismatches(),   GuardedSamples(),
+      DoubleFrees(),    StalePointers(), BadPointers(),      Overflows(),
+      ForgedCanaries(), Underflows(),    OutOfBoundsReads(), UseAfterFree(),
+      Runs(),           ZeroBytes(),     Mismatches(),       GuardedSamples(),
   };
   return *table;
 }
@@ -495,8 +500,7 @@ const Names& BuiltLevels() {
 }
 
 size_t ColumnOf(std::string_view level) {
-  return static_cast<size_t>(std::find(kColumns.begin(), kColumns.end(), level) -
-                             kColumns.begin());
+  return static_cast<size_t>(std::find(kColumns.begin(), kColumns.end(), level) - kColumns.begin());
 }
 
 std::string CallNamedBy(std::string_view variant) {

@@ -1,8 +1,8 @@
 // The detection matrix: what each level does about each misuse of the heap.
 //
-// One table, which detection_test.cc puts to the proof and matrix_markdown.h prints for SECURITY.md.
-// A row is a misuse: a crime that a child process commits under the preloaded library, in every
-// variant and size that the row lists. A cell is what must come of it.
+// One table, which detection_test.cc puts to the proof and matrix_markdown.h prints for
+// SECURITY.md. A row is a misuse: a crime that a child process commits under the preloaded library,
+// in every variant and size that the row lists. A cell is what must come of it.
 
 #ifndef TESTS_DETECTION_DETECTION_TABLE_H_
 #define TESTS_DETECTION_DETECTION_TABLE_H_

@@ -51,7 +51,8 @@ std::vector<Case> AllCases() {
     if (ColumnOf(level) == kColumns.size()) continue;
     for (const Group& group : DetectionTable()) {
       for (const Row& row : group.rows) {
-        cases.push_back({&row, AsName(group.title) + "_" + AsName(row.misuse) + "_" + level, level});
+        cases.push_back(
+            {&row, AsName(group.title) + "_" + AsName(row.misuse) + "_" + level, level});
       }
     }
   }
@@ -126,8 +127,8 @@ TEST_P(DetectionMatrixTest, TheLevelDoesWhatTheTableSays) {
   RecordProperty("committed", std::to_string(tally.committed));
   RecordProperty("not_staged", std::to_string(tally.not_staged));
   if (IsMissing(cell.needs)) {
-    ASSERT_FALSE(tally.wrong.empty()) << "passes: take \"" << NameOf(cell.needs)
-                                      << "\" out of kMissing in detection_table.cc";
+    ASSERT_FALSE(tally.wrong.empty())
+        << "passes: take \"" << NameOf(cell.needs) << "\" out of kMissing in detection_table.cc";
     GTEST_SKIP() << "waits for " << NameOf(cell.needs);
   }
   for (const std::string& wrong : tally.wrong) ADD_FAILURE() << wrong;
@@ -162,8 +163,7 @@ TEST(DetectionTableTest, EveryPromiseNamesItsReport) {
         cell.outcome == Outcome::kPrevented || cell.outcome == Outcome::kNotDetected;
     EXPECT_EQ(cell.kinds.empty(), silent) << test_case.name;
     EXPECT_EQ(cell.when.empty(), cell.outcome == Outcome::kNotDetected) << test_case.name;
-    EXPECT_FALSE(test_case.row->variants.empty() || test_case.row->sizes.empty())
-        << test_case.name;
+    EXPECT_FALSE(test_case.row->variants.empty() || test_case.row->sizes.empty()) << test_case.name;
   }
 }
 
@@ -180,9 +180,9 @@ TEST(DetectionTableTest, RatesAreMeasuredOverManyCrimes) {
 
 // The crimes ask for the library: on libc none of them runs, and none counts as detected.
 TEST(DetectionTableTest, WithoutALibraryNoCrimeIsCommitted) {
-  const ChildResult child = RunChild({.arguments = {AbsolutePath("CRIMES"), "Overflow", "free:1",
-                                                    "64"},
-                                      .environment = {"HARDENED_EXPECTED_LEVEL=light"}});
+  const ChildResult child =
+      RunChild({.arguments = {AbsolutePath("CRIMES"), "Overflow", "free:1", "64"},
+                .environment = {"HARDENED_EXPECTED_LEVEL=light"}});
   EXPECT_EQ(child.exit_code, kWrongLibrary) << child.Describe();
   EXPECT_EQ(Observe(child).verdict, Verdict::kOther);
 }

@@ -12,7 +12,8 @@ std::string Percent(double rate) {
   const double percent = 100 * rate;
   // Down, so that no rate is printed as more than it is; the small number mends what binary costs.
   const double digits = percent < 99 ? 1 : percent < 99.9 ? 10 : 1000;
-  const double rounded = static_cast<double>(static_cast<int64_t>(percent * digits + 1e-9)) / digits;
+  const double rounded =
+      static_cast<double>(static_cast<int64_t>(percent * digits + 1e-9)) / digits;
   snprintf(text, sizeof text, "%.*f %%", percent < 99 ? 0 : percent < 99.9 ? 1 : 3, rounded);
   return text;
 }

@@ -88,8 +88,8 @@ void OverflowSizesFrom(Progress& progress, size_t last) {
   _exit(kSurvived);
 }
 
-// True when the child with `status`, which wrote `report`, was stopped: by its canary, or, where the
-// block was a guarded sample, by the guard.
+// True when the child with `status`, which wrote `report`, was stopped: by its canary, or, where
+// the block was a guarded sample, by the guard.
 bool IsStopped(int status, std::string_view report) {
   if (!WIFSIGNALED(status)) return false;
   const auto says = [report](std::string_view kind) {
@@ -202,7 +202,8 @@ void ReadPastSlot() {
   for (size_t i = 0; i < Number(0); ++i) sum = sum + block[size + i];
 }
 
-// Reads on from a slot until 64 KiB behind the end of its slab, which lies among others of its class.
+// Reads on from a slot until 64 KiB behind the end of its slab, which lies among others of its
+// class.
 void ReadPastSlab() {
   static unsigned char* blocks[40000];
   for (unsigned char*& block : blocks) block = static_cast<unsigned char*>(Malloc(size));
@@ -227,21 +228,11 @@ void TouchRun() {
 
 #define CRIME(name) {#name, name}
 const Crime kCrimes[] = {
-    CRIME(Overflow),
-    CRIME(OverflowByMaker),
-    CRIME(OverflowByAnotherThread),
-    CRIME(OverflowByNul),
-    CRIME(OverflowEverySize),
-    CRIME(OverflowThenNeighbourFreed),
-    CRIME(OverflowNeverFreed),
-    CRIME(Underflow),
-    CRIME(UnderflowIntoFree),
-    CRIME(JumpIntoFree),
-    CRIME(JumpIntoLive),
-    CRIME(OverflowWithinTheBlock),
-    CRIME(ReadPastSlot),
-    CRIME(ReadPastSlab),
-    CRIME(TouchRun),
+    CRIME(Overflow),           CRIME(OverflowByMaker),   CRIME(OverflowByAnotherThread),
+    CRIME(OverflowByNul),      CRIME(OverflowEverySize), CRIME(OverflowThenNeighbourFreed),
+    CRIME(OverflowNeverFreed), CRIME(Underflow),         CRIME(UnderflowIntoFree),
+    CRIME(JumpIntoFree),       CRIME(JumpIntoLive),      CRIME(OverflowWithinTheBlock),
+    CRIME(ReadPastSlot),       CRIME(ReadPastSlab),      CRIME(TouchRun),
 };
 #undef CRIME
 

@@ -113,11 +113,11 @@ void TouchZeroBytes() {
 
 #define CRIME(name) {#name, name}
 const Crime kCrimes[] = {
-    CRIME(WriteAfterFree),   CRIME(WriteAfterFreeNeverReused),
-    CRIME(WriteAfterReuse),  CRIME(WriteAfterQuarantine),
-    CRIME(ReadAfterFree),    CRIME(ReadOfFreshBlock),
-    CRIME(TouchFreedRun),    CRIME(TouchZeroBytes),
-    CRIME(OverwriteLink),    CRIME(CopyLink),
+    CRIME(WriteAfterFree),  CRIME(WriteAfterFreeNeverReused),
+    CRIME(WriteAfterReuse), CRIME(WriteAfterQuarantine),
+    CRIME(ReadAfterFree),   CRIME(ReadOfFreshBlock),
+    CRIME(TouchFreedRun),   CRIME(TouchZeroBytes),
+    CRIME(OverwriteLink),   CRIME(CopyLink),
 };
 #undef CRIME
 

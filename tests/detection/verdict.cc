@@ -72,17 +72,13 @@ std::string WrongReport(const Cell& cell, const Observation& seen, std::string_v
   return "";
 }
 
-bool IsStop(Verdict verdict) {
-  return verdict == Verdict::kReported || verdict == Verdict::kFault;
-}
+bool IsStop(Verdict verdict) { return verdict == Verdict::kReported || verdict == Verdict::kFault; }
 
 Judgement JudgeMeasured(const Cell& cell, const Observation& seen) {
   const uint64_t expected = cell.outcome == Outcome::kReported ? seen.committed : 0;
-  if (seen.committed > 0 &&
-      (cell.outcome == Outcome::kSometimes || seen.reported == expected)) {
-    return {.verdict = Judgement::kAsExpected,
-            .stopped = seen.reported,
-            .committed = seen.committed};
+  if (seen.committed > 0 && (cell.outcome == Outcome::kSometimes || seen.reported == expected)) {
+    return {
+        .verdict = Judgement::kAsExpected, .stopped = seen.reported, .committed = seen.committed};
   }
   return {.reason = std::to_string(seen.reported) + " of " + std::to_string(seen.committed) +
                     " were reported"};
@@ -145,8 +141,7 @@ Judgement Judge(const Cell& cell, const Observation& seen, std::string_view leve
 std::string JudgeRate(double rate, uint64_t stopped, uint64_t committed) {
   constexpr double kChance = 1e-6;
   const bool too_few = hardened::BinomialAtMost(committed, rate, stopped) < kChance;
-  const bool too_many =
-      rate < 0.9 && hardened::BinomialAtLeast(committed, rate, stopped) < kChance;
+  const bool too_many = rate < 0.9 && hardened::BinomialAtLeast(committed, rate, stopped) < kChance;
   if (!too_few && !too_many) return "";
   return std::to_string(stopped) + " of " + std::to_string(committed) + " were stopped, which is " +
          (too_few ? "fewer" : "more") + " than at a rate of " + std::to_string(rate);
