@@ -1,7 +1,8 @@
 // What must happen around fork(): every lock of the heap is taken before and released after it, and
 // the child gets randomness and keys of its own.
 //
-// Lock order: zero-size slots, registry, arenas, each arena, empty slabs, run cache, held runs (ARCHITECTURE.md, "Fork").
+// Lock order: zero-size slots, registry, empty slabs, list of arenas, each arena, run cache,
+// held runs (ARCHITECTURE.md, "Fork").
 
 #ifndef HARDENED_FORK_H_
 #define HARDENED_FORK_H_

@@ -23,12 +23,14 @@ typedef struct hardened_counters {
   uint64_t live_bytes;     /* of live slots and runs, by the size of the slot or its pages */
   uint64_t mapped_bytes;   /* committed heap segments and metadata */
   uint64_t segments;       /* committed heap segments of 4 MiB */
+  uint64_t mismatches;     /* allocations ended by the wrong call or with the wrong size */
+  uint64_t guards_refused; /* guards that the system did not allow */
 } hardened_counters;
 
 /* Fills *out. Returns 0, or -1 when out is null. */
 int hardened_get_counters(hardened_counters* out);
 
-/* The level of the library in charge: "light", "standard", "strict". Never null. */
+/* The level of the library in charge: "light", "standard", "strict", "paranoid". Never null. */
 const char* hardened_level(void);
 
 #ifdef __cplusplus

@@ -4,6 +4,7 @@
 #include "hardened/fork.h"
 #include "hardened/guarded_sample.h"
 #include "hardened/prim/lock.h"
+#include "hardened/zero_size.h"
 
 namespace hardened {
 namespace {
@@ -91,6 +92,7 @@ bool StartHeap(const Features& features) {
 
 void RenewAfterFork() {
   AdvanceEpoch();
+  zero_size_slots.Reseed();
   if (core::HasHeap()) Prepare(*static_cast<core::ThreadHeap*>(core::current_heap));
 }
 

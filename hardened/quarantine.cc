@@ -66,10 +66,12 @@ void Quarantine::Evict(core::ThreadHeap& heap) {
       const Held held = TakeOldest();
       const core::SliceDescriptor& slice = *core::heap_state.FindSlice(AddressOf(held));
       freed += static_cast<int64_t>(limits_->WeightOf(core::SlotSize(slice.size_class)));
+      if (ABSL_PREDICT_FALSE(pool_size_ < kPool)) {
+        pool_[pool_size_++] = held;
+        continue;
+      }
       Held& place = pool_[heap.random().Next16() % kPool];
-      // Empty places are those of a young pool.
-      leaving[count] = place;
-      count += place != 0;
+      leaving[count++] = place;
       place = held;
     }
     budget_ += freed;
@@ -83,21 +85,18 @@ void Quarantine::Drain(core::ThreadHeap& heap) {
     Leave(heap, &held, 1, /*into_magazines=*/false);
   }
   budget_ = static_cast<int64_t>(limits_->bytes);
-  for (uint32_t i = 0; i < kPool; ++i) {
-    if (pool_[i] == 0) continue;
-    Leave(heap, &pool_[i], 1, /*into_magazines=*/false);
-    pool_[i] = 0;
+  for (; pool_size_ > 0; --pool_size_) {
+    Leave(heap, &pool_[pool_size_ - 1], 1, /*into_magazines=*/false);
   }
 }
 
 void Quarantine::CountHeld(uint64_t* slots, uint64_t* bytes) const {
   const auto add = [&](Held held) {
-    if (held == 0) return;
     *bytes += core::SlotSize(core::heap_state.FindSlice(AddressOf(held))->size_class);
     ++*slots;
   };
   for (const Held* at = oldest_; at != next_; at = at + 1 == end_ ? begin_ : at + 1) add(*at);
-  for (uint32_t i = 0; i < kPool; ++i) add(pool_[i]);
+  for (uint32_t i = 0; i < pool_size_; ++i) add(pool_[i]);
 }
 
 }  // namespace hardened

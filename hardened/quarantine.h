@@ -2,8 +2,8 @@
 //
 // Two stages for each thread heap, all classes together, bounded in bytes. A free puts its slot at
 // the end of a ring, first in first out. When the ring is over its budget, slots move on in batches:
-// each takes a random place in a pool of kPool slots, and the slot that held the place leaves. So a
-// slot waits for the whole ring, and after that neither the moment nor the order of its return can
+// each takes a random place in a pool of kPool slots, and the slot that held the place leaves. (While
+// the pool is not full, nothing leaves.) So a slot waits for the whole ring, and after that neither the moment nor the order of its return can
 // be told from the frees. What leaves was wiped when it was freed, and one in check_interval slots
 // is checked to be still zero.
 //
@@ -95,6 +95,7 @@ class Quarantine {
   const QuarantineLimits* limits_;
   uint32_t wipe_limit_;
   uint32_t until_check_;
+  uint32_t pool_size_;  // places of the pool that are taken
 };
 
 }  // namespace hardened

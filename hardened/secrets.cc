@@ -35,13 +35,14 @@ bool InitialiseSecrets() {
 }
 
 void AdvanceEpoch() {
-  if (secrets_location->at == nullptr) return;
+  // The last epoch keeps its key: allocations that live were made with it.
+  if (secrets_location->at == nullptr || AllSecrets().epoch == kMaxEpoch) return;
   Secrets& secrets = const_cast<Secrets&>(AllSecrets());
   void* start = &secrets;
   const size_t bytes = prim::RoundUp(sizeof(Secrets), prim::PageSize());
   // Without write access the child goes on with its parent's keys: still secret, no longer fresh.
   if (!prim::linux_page_source.Commit(start, bytes)) return;
-  if (secrets.epoch < kMaxEpoch) ++secrets.epoch;
+  ++secrets.epoch;
   // Every key that this process has not used yet: drawn anew, so that the parent does not know it.
   std::byte fresh[sizeof(secrets.canary.epochs)];
   prim::FillEntropy(fresh);

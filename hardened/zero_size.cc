@@ -34,6 +34,11 @@ core::Slab* ZeroSizeSlots::NewSlab() {
   return slab;
 }
 
+void ZeroSizeSlots::Reseed() {
+  const prim::LockGuard guard(lock_);
+  if (random_.seeded()) core::heap_state.SeedStream(random_);
+}
+
 core::MagazineEntry ZeroSizeSlots::Allocate() {
   const prim::LockGuard guard(lock_);
   if (!random_.seeded()) core::heap_state.SeedStream(random_);

@@ -30,6 +30,9 @@ class ZeroSizeSlots {
   uint64_t live() const { return live_.load(std::memory_order_relaxed); }
   uint64_t allocations() const { return allocations_.load(std::memory_order_relaxed); }
 
+  // In the child of a fork: slots are drawn differently from the parent's.
+  void Reseed() ABSL_LOCKS_EXCLUDED(lock_);
+
   void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS { lock_.Acquire(); }
   void UnlockAfterFork(bool in_child) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     in_child ? lock_.ForkReset() : lock_.Release();

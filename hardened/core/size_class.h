@@ -5,9 +5,9 @@
 // slab with at least 8 slots and 90 % use, so that a slab of any class is worth its slices.
 //
 // The spacing of 1/8 is jemalloc's and mimalloc's; the slab lengths follow from two rules: at least
-// eight slots, and at least 342 of them up to 256 bytes, which is what nine bits of collision
-// entropy in the distance of two uniform draws take (the sum of squares of that triangular
-// distribution is 2/(3N)).
+// eight slots, and at least 342 of them for requests up to 256 bytes and a canary, which is what nine
+// bits of collision entropy in the distance of two uniform draws take (the sum of squares of that
+// triangular distribution is 2/(3N)).
 
 #ifndef HARDENED_CORE_SIZE_CLASS_H_
 #define HARDENED_CORE_SIZE_CLASS_H_
@@ -58,7 +58,7 @@ constexpr SizeClass SizeClassOf(size_t bytes) {
 constexpr uint32_t SlabSlices(SizeClass size_class) {
   const size_t size = SlotSize(size_class);
   if (size > 8192) return 8;
-  return size >= 192 && size <= 256 ? 2 : 1;
+  return size >= 192 && size <= 320 ? 2 : 1;
 }
 
 constexpr uint32_t SlotsPerSlab(SizeClass size_class) {
