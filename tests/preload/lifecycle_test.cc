@@ -247,6 +247,31 @@ TEST(ForkTest, TheChildOfABusyMultithreadedParentCanAllocateAndFree) {
   for (std::thread& thread : threads) thread.join();
 }
 
+// Each child frees what its parent allocated, and so on: keys may change from fork to fork, what
+// was allocated with an old one must stay good.
+TEST(ForkTest, EveryChildOfALongChainOfForksCanFreeWhatItsParentAllocated) {
+  constexpr int kDepth = 40;
+  const pid_t first = fork();
+  ASSERT_GE(first, 0);
+  if (first == 0) {
+    for (int depth = 0; depth < kDepth; ++depth) {
+      void* block = Opaque(std::malloc(30));
+      const pid_t child = fork();
+      if (child < 0) _exit(2);
+      if (child > 0) {
+        int status = 0;
+        waitpid(child, &status, 0);
+        _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+      }
+      std::free(block);
+    }
+    _exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(first, &status, 0), first);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+}
+
 TEST(ForkTest, ForksFromTwoThreadsAtOnceBothWork) {
   auto fork_often = [] {
     OneOfEach inherited;
