@@ -1,10 +1,15 @@
 #include "hardened/guarded_sample.h"
 
+#include <atomic>
+
 #include "absl/base/attributes.h"
 #include "hardened/prim/stack_trace.h"
 
 namespace hardened {
 namespace {
+
+// Samples whose address space is in use.
+constinit std::atomic<uint32_t> samples{0};
 
 // Its caller needs a frame pointer for the walk to pass through it.
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline void Capture(Stack& stack) {
@@ -19,6 +24,11 @@ uint64_t DrawInterval(core::ThreadHeap& heap, uint32_t interval) {
 }
 
 core::Run* AllocateSample(core::ThreadHeap& heap, size_t bytes, bool* zero) {
+  // A sixteenth of a small cage at the most.
+  const size_t share = core::heap_constants->cage_bytes >> core::kSliceShift >> 4;
+  if (samples.load(std::memory_order_relaxed) >= (share < kMaxSamples ? share : kMaxSamples)) {
+    return nullptr;
+  }
   const bool at_end = heap.random().Next16() % 2 == 0;
   core::Run* run = core::AllocateRun(
       heap, bytes, core::kSlotAlignment, zero,
@@ -28,6 +38,7 @@ core::Run* AllocateSample(core::ThreadHeap& heap, size_t bytes, bool* zero) {
   Trace* trace = static_cast<Trace*>(core::heap_state.AllocateMetadata(sizeof(Trace), &arena));
   // Without memory for it the sample has guards but no stacks.
   if (trace != nullptr) {
+    samples.fetch_add(1, std::memory_order_relaxed);
     trace->metadata_arena = arena;
     Capture(trace->allocated);
   }
@@ -38,6 +49,7 @@ core::Run* AllocateSample(core::ThreadHeap& heap, size_t bytes, bool* zero) {
 void NoteSampleFreed(core::Run& run) { Capture(static_cast<Trace*>(run.trace)->freed); }
 
 void ForgetTrace(void* trace) {
+  samples.fetch_sub(1, std::memory_order_relaxed);
   static_cast<Trace*>(trace)->metadata_arena->FreeMetadata(trace, sizeof(Trace));
 }
 

@@ -341,9 +341,13 @@ class Heap {
       const core::HeapForOperation heap;
       bool zero = false;
       if (heap.get() != nullptr) {
-        core::Run* run = core::AllocateRun(*heap.get(), bytes, alignment, &zero);
+        // An aligned allocation of nothing lies on the guard behind its page.
+        const core::RunPlacement placement = kFeatures.zero_size_faults && bytes == 0
+                                                 ? core::RunPlacement::kEnd
+                                                 : core::RunPlacement::kByLevel;
+        core::Run* run = core::AllocateRun(*heap.get(), bytes, alignment, &zero, placement);
         if (run == nullptr && bytes <= PTRDIFF_MAX && core::ReleaseReserves()) {
-          run = core::AllocateRun(*heap.get(), bytes, alignment, &zero);
+          run = core::AllocateRun(*heap.get(), bytes, alignment, &zero, placement);
         }
         result = FinishRun(*heap.get(), run, bytes, kind, zeroed && !zero);
       }

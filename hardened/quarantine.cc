@@ -8,11 +8,11 @@ namespace hardened {
 bool Quarantine::Initialise(const QuarantineLimits& limits, size_t wipe_limit) {
   // One place more than can be held: a full ring must not look empty.
   const size_t places = limits.capacity() + 1;
-  void* block = core::heap_state.AllocateMetadata((places + kPool) * sizeof(Held));
+  void* block = core::heap_state.AllocateMetadata((places + kBlock) * sizeof(Held));
   if (block == nullptr) return false;
   begin_ = next_ = oldest_ = static_cast<Held*>(block);
   end_ = begin_ + places;
-  pool_ = end_;
+  block_ = end_;
   budget_ = static_cast<int64_t>(limits.bytes);
   limits_ = &limits;
   wipe_limit_ = static_cast<uint32_t>(wipe_limit);
@@ -56,23 +56,32 @@ void Quarantine::Leave(core::ThreadHeap& heap, const Held* leaving, uint32_t cou
   heap.ReturnToSlabs(to_slabs, homeless);
 }
 
+void Quarantine::FillBlock() {
+  const uint32_t third = ring_size() / 3 + 1;
+  const uint32_t wanted = third < kBlock ? third : kBlock;
+  while (block_size_ < wanted && oldest_ != next_) block_[block_size_++] = TakeOldest();
+}
+
+Quarantine::Held Quarantine::DrawFromBlock(core::ThreadHeap& heap) {
+  Held& drawn = block_[heap.random().Below16(block_size_)];
+  const Held held = drawn;
+  drawn = block_[--block_size_];
+  return held;
+}
+
 void Quarantine::Evict(core::ThreadHeap& heap) {
   // A big slot may have to push out many small ones.
   do {
     Held leaving[kBatch];
     uint32_t count = 0;
     int64_t freed = 0;
-    for (uint32_t moved = 0; moved < kBatch && oldest_ != next_; ++moved) {
-      const Held held = TakeOldest();
+    while (count < kBatch) {
+      if (block_size_ == 0) FillBlock();
+      if (block_size_ == 0) break;
+      const Held held = DrawFromBlock(heap);
       const core::SliceDescriptor& slice = *core::heap_state.FindSlice(AddressOf(held));
       freed += static_cast<int64_t>(limits_->WeightOf(core::SlotSize(slice.size_class)));
-      if (ABSL_PREDICT_FALSE(pool_size_ < kPool)) {
-        pool_[pool_size_++] = held;
-        continue;
-      }
-      Held& place = pool_[heap.random().Next16() % kPool];
-      leaving[count++] = place;
-      place = held;
+      leaving[count++] = held;
     }
     budget_ += freed;
     Leave(heap, leaving, count, /*into_magazines=*/true);
@@ -84,10 +93,10 @@ void Quarantine::Drain(core::ThreadHeap& heap) {
     const Held held = TakeOldest();
     Leave(heap, &held, 1, /*into_magazines=*/false);
   }
-  budget_ = static_cast<int64_t>(limits_->bytes);
-  for (; pool_size_ > 0; --pool_size_) {
-    Leave(heap, &pool_[pool_size_ - 1], 1, /*into_magazines=*/false);
+  for (; block_size_ > 0; --block_size_) {
+    Leave(heap, &block_[block_size_ - 1], 1, /*into_magazines=*/false);
   }
+  budget_ = static_cast<int64_t>(limits_->bytes);
 }
 
 void Quarantine::CountHeld(uint64_t* slots, uint64_t* bytes) const {
@@ -96,7 +105,7 @@ void Quarantine::CountHeld(uint64_t* slots, uint64_t* bytes) const {
     ++*slots;
   };
   for (const Held* at = oldest_; at != next_; at = at + 1 == end_ ? begin_ : at + 1) add(*at);
-  for (uint32_t i = 0; i < pool_size_; ++i) add(pool_[i]);
+  for (uint32_t i = 0; i < block_size_; ++i) add(block_[i]);
 }
 
 }  // namespace hardened

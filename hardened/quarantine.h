@@ -1,11 +1,16 @@
 // Quarantine: freed slots wait before they can be handed out again.
 //
 // Two stages for each thread heap, all classes together, bounded in bytes. A free puts its slot at
-// the end of a ring, first in first out. When the ring is over its budget, slots move on in batches:
-// each takes a random place in a pool of kPool slots, and the slot that held the place leaves. (While
-// the pool is not full, nothing leaves.) So a slot waits for the whole ring, and after that neither the moment nor the order of its return can
-// be told from the frees. What leaves was wiped when it was freed, and one in check_interval slots
-// is checked to be still zero.
+// the end of a ring, first in first out. When the two hold more than their budget, slots leave in
+// batches, each drawn at random from a block; an empty block is filled with the oldest third of the
+// ring, at most kBlock slots. So a slot waits while two thirds of the budget pass by, and after that
+// neither the moment nor the order of its return can be told from the frees: which of a group of
+// freed slots returns first is as open as the block is long. (Letting slots pass one by one through a
+// pool, or out of a sliding window, is not: the first of a group to return is then one of the first
+// few dozen freed, as in the birthday problem.)
+//
+// What leaves was wiped when it was freed, and one in check_interval slots is checked to be still
+// zero.
 //
 // A slot counts for its weight: at least `least_weight`, which bounds the ring; above that a
 // multiple of its size, so that big slots do not push a program's working set out of the cache.
@@ -27,7 +32,7 @@ namespace hardened {
 
 // How much is held, as numbers of the level.
 struct QuarantineLimits {
-  size_t bytes = 0;             // weight in the ring of one thread; 0: no quarantine
+  size_t bytes = 0;             // weight that one thread holds; 0: no quarantine
   size_t least_weight = 0;      // what the smallest slots count for, in bytes
   uint32_t big_factor = 1;      // slots above least_weight count this many times their size
   uint32_t check_interval = 1;  // one in this many slots is checked when it leaves; 0: none
@@ -41,8 +46,8 @@ struct QuarantineLimits {
 
 class Quarantine {
  public:
-  // Places of the second stage; a power of two.
-  static constexpr uint32_t kPool = 1024;
+  // Slots of the second stage.
+  static constexpr uint32_t kBlock = 2048;
 
   // Holds a freed slot. `weight` is that of its size in the limits.
   // Returns: whether slots must leave now; the caller then calls Evict().
@@ -60,7 +65,7 @@ class Quarantine {
   bool Initialise(const QuarantineLimits& limits, size_t wipe_limit);
   bool initialised() const { return begin_ != nullptr; }
 
-  // Lets slots leave until the ring is within its budget again, and some more.
+  // Lets slots leave until the budget holds again, and some more.
   void Evict(core::ThreadHeap& heap);
   // Lets all slots leave, back into their slabs.
   void Drain(core::ThreadHeap& heap);
@@ -84,6 +89,13 @@ class Quarantine {
   }
   // Files slots that leave: into magazines that have room, else into their slabs.
   void Leave(core::ThreadHeap& heap, const Held* leaving, uint32_t count, bool into_magazines);
+  void FillBlock();
+  // Some slot of the block. Requires: it is not empty.
+  Held DrawFromBlock(core::ThreadHeap& heap);
+  uint32_t ring_size() const {
+    const int64_t distance = next_ - oldest_;
+    return static_cast<uint32_t>(distance >= 0 ? distance : distance + (end_ - begin_));
+  }
   void CheckStillZero(const void* slot, size_t size) const;
 
   Held* next_;
@@ -91,11 +103,11 @@ class Quarantine {
   Held* begin_;
   int64_t budget_;
   Held* oldest_;
-  Held* pool_;
+  Held* block_;
   const QuarantineLimits* limits_;
   uint32_t wipe_limit_;
   uint32_t until_check_;
-  uint32_t pool_size_;  // places of the pool that are taken
+  uint32_t block_size_;
 };
 
 }  // namespace hardened

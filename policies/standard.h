@@ -21,9 +21,10 @@ struct Standard {
       .canary = true,
       // Two cache lines: beyond, a wipe costs more than everything else together.
       .wipe_limit = 128,
-      // 5,120 slots of 64 bytes: with the window of 1,024, such a slot returns after 4,096 frees.
-      .quarantine = {.bytes = 320 << 10,
-                     .least_weight = 64,
+      // 6,144 slots up to 80 bytes, which is what a request of 64 and its canary take: each waits for
+      // at least 4,096 frees.
+      .quarantine = {.bytes = 480 << 10,
+                     .least_weight = 80,
                      .big_factor = 4,
                      .check_interval = 16},
       .sample_interval = 10'000,

@@ -32,7 +32,7 @@ constexpr std::array<KindText, kCorruptionKinds> kKindTexts = {{
     {"misaligned pointer", "no allocation ever starts at such an address"},
     {"foreign pointer", "this pointer did not come from this allocator"},
     {"unallocated pointer", "this part of the heap was never handed out"},
-    {"canary clobbered", "something wrote past the end of this allocation"},
+    {"canary clobbered", "something wrote outside the bounds of this allocation"},
     {"write after free", "something wrote to this memory after it was freed"},
     {"bad link", "something overwrote the links between free slots"},
     {"allocation kind mismatch",

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-const std::vector<Feature> kMissing = {Feature::kAlignedZero};
+const std::vector<Feature> kMissing = {};
 
 namespace {
 

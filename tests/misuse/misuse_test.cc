@@ -21,7 +21,7 @@ namespace {
 using Names = std::vector<std::string>;
 using Sizes = std::vector<size_t>;
 
-const Names kLevels = {"light", "standard", "strict"};
+const Names kLevels = {"light", "standard", "strict", "paranoid"};
 const Sizes kAllSizes = {16, 64, 1000, 4096, 20000, 256 << 10, 4 << 20};
 const Sizes kSmallSizes = {16, 64, 1000, 4096};
 const Names kAllOperations = {"free",         "realloc",    "malloc_usable_size", "delete",

@@ -1,6 +1,6 @@
 """How the allocator's code is compiled and its preload libraries are linked."""
 
-load("@rules_cc//cc:defs.bzl", "cc_binary")
+load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_library")
 
 # The allocator runs below libstdc++ and inside malloc: nothing may need the C++
 # runtime, a lazy binding, or TLS that ld.so allocates on first use.
@@ -26,19 +26,75 @@ ALLOCATOR_COPTS = [
 
 def policy_copts(level):
     """The copts of code that is compiled once per level, for policies/<level>.h."""
+    return header_policy_copts(
+        "policies/%s.h" % level,
+        "hardened::policies::" + level.capitalize(),
+    )
+
+def header_policy_copts(header, type):
+    """The copts of code that is compiled for the policy `type` in `header`."""
     return ALLOCATOR_COPTS + [
-        '-DHARDENED_POLICY_HEADER=\\"policies/%s.h\\"' % level,
-        "-DHARDENED_ACTIVE_POLICY=hardened::policies::" + level.capitalize(),
+        '-DHARDENED_POLICY_HEADER=\\"%s\\"' % header,
+        "-DHARDENED_ACTIVE_POLICY=" + type,
     ]
+
+_MALLOC_DEPS = [
+    "//hardened:api",
+    "//hardened:protections",
+    "//hardened/core",
+    "//hardened/prim",
+    "@com_google_absl//absl/base:core_headers",
+]
+
+def malloc_library(name, copts, policy, tags = [], visibility = None):
+    """The malloc family as malloc_<name>, and libhardened_<name>.so for LD_PRELOAD.
+
+    Args:
+      name: the policy's name.
+      copts: policy_copts or header_policy_copts.
+      policy: the cc_library with the policy's header.
+      tags: of every target.
+      visibility: of malloc_<name>.
+    """
+
+    # operator new and delete: a new handler may throw through the nothrow forms.
+    cc_library(
+        name = "new_delete_" + name,
+        srcs = ["//hardened/shim:new_delete_sources"],
+        copts = copts + ["-fexceptions"],
+        linkstatic = True,
+        tags = tags,
+        deps = _MALLOC_DEPS + [policy],
+        alwayslink = True,
+    )
+
+    cc_library(
+        name = "malloc_" + name,
+        srcs = ["//hardened/shim:malloc_sources"],
+        hdrs = ["//hardened/shim:headers"],
+        copts = copts,
+        linkstatic = True,
+        tags = tags,
+        visibility = visibility,
+        deps = _MALLOC_DEPS + [policy, ":new_delete_" + name],
+        alwayslink = True,
+    )
+
+    hardened_preload_library(
+        name = "hardened_" + name,
+        dep = ":malloc_" + name,
+        tags = tags,
+    )
 
 _VERSION_SCRIPT = "//hardened/shim:exported_symbols.lds"
 
-def hardened_preload_library(name, dep):
+def hardened_preload_library(name, dep, tags = []):
     """Links lib<name>.so for LD_PRELOAD; building //pkg:all checks what it needs.
 
     Args:
       name: the library's name, without "lib" and ".so".
       dep: the cc_library (alwayslink) with the malloc family.
+      tags: of the library.
     """
     so = "lib%s.so" % name
 
@@ -62,7 +118,7 @@ def hardened_preload_library(name, dep):
         ],
         linkshared = True,
         linkstatic = True,
-        tags = ["nosan"],
+        tags = ["nosan"] + tags,
         visibility = ["//visibility:public"],
         deps = [dep],
     )
@@ -76,6 +132,6 @@ def hardened_preload_library(name, dep):
 readelf -d $(location {so}) | sed -n 's/.*(NEEDED).*\\[\\(.*\\)\\]/\\1/p' > $@
 test "$$(cat $@)" = libc.so.6 || {{ echo "{so} needs:" $$(cat $@) >&2; exit 1; }}
 """.format(so = so),
-        tags = ["nosan"],
+        tags = ["nosan"] + tags,
         visibility = ["//visibility:public"],
     )

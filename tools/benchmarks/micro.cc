@@ -4,7 +4,8 @@
 //   micro PATTERN [MILLISECONDS]    run it for that much CPU time
 //
 // The allocator is whatever is preloaded. Output: one line of key=value
-// pairs; `malloc` says which file really served the calls.
+// pairs; `malloc` says which file really served the calls, and `level` what
+// the library says of itself where it is one of ours.
 
 #include <dlfcn.h>
 
@@ -80,6 +81,12 @@ const char* MallocFile() {
   return dladdr(function, &info) != 0 ? info.dli_fname : "unknown";
 }
 
+// Returns: the level of the library in charge; null when it is not ours.
+const char* Level() {
+  void* function = dlsym(RTLD_DEFAULT, "hardened_level");
+  return function == nullptr ? nullptr : reinterpret_cast<const char* (*)()>(function)();
+}
+
 // Returns: false when there is no such pattern.
 bool Run(std::string_view name, int64_t budget_ns) {
   for (const Pattern& pattern : kPatterns) {
@@ -117,6 +124,7 @@ int main(int argc, char** argv) {
   }
   printf("pattern=%s", argv[1]);
   if (!Run(argv[1], milliseconds * 1'000'000)) bench::Die("no such pattern");
+  if (const char* level = Level(); level != nullptr) printf(" level=%s", level);
   printf(" malloc=%s\n", MallocFile());
   return 0;
 }
