@@ -12,7 +12,8 @@ struct Light {
   static constexpr Features kFeatures = {
       .name = "light",
       .core = {.placement = {.window_bytes = 256}},
-      .sample_interval = 100'000,
+      // A sample costs some 12 us, all told.
+      .sample_interval = 500'000,
       .explain_faults = true,
   };
 };

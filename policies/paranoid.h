@@ -26,7 +26,7 @@ struct Paranoid {
       .check_on_allocate = true,
       .quarantine = {.bytes = 8 << 20, .least_weight = 256},
       .sweep = true,
-      .sample_interval = 16,
+      .sample_interval = 100,
       .explain_faults = true,
       .zero_size_faults = true,
       .mismatch = MismatchAction::kAbort,

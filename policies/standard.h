@@ -27,7 +27,7 @@ struct Standard {
                      .least_weight = 80,
                      .big_factor = 4,
                      .check_interval = 16},
-      .sample_interval = 10'000,
+      .sample_interval = 50'000,
       .explain_faults = true,
       .zero_size_faults = true,
       .mismatch = MismatchAction::kReport,

@@ -25,7 +25,7 @@ struct Strict {
       .wipe_limit = core::kMaxSlotSize,
       .check_on_allocate = true,
       .quarantine = {.bytes = 1 << 20, .least_weight = 128},
-      .sample_interval = 1000,
+      .sample_interval = 10'000,
       .explain_faults = true,
       .zero_size_faults = true,
       .mismatch = MismatchAction::kAbort,
