@@ -417,9 +417,7 @@ class HeapRunner {
       HARDENED_CHECK(arena.used_bytes == 0);
     }
     HARDENED_CHECK(arena.dirty_bytes == 0);
-    // Where mismatches are ignored, free_aligned_sized() of an aligned block is counted as one.
-    constexpr bool kCountIsExact = Policy::kFeatures.mismatch != MismatchAction::kIgnore;
-    if (kCountIsExact) HARDENED_CHECK(MismatchCount() == 0);
+    HARDENED_CHECK(MismatchCount() == 0);
   }
 
   std::vector<Block> blocks_;

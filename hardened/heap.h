@@ -493,7 +493,12 @@ class Heap {
 
   static void CheckKind(void* pointer, const LiveAllocation& live, EntryPoint entry_point) {
     const core::AllocationKind kind = core::KindOf(live.value);
-    if ((FactsOf(entry_point).accepts & KindBit(kind)) != 0) return;
+    uint8_t accepts = FactsOf(entry_point).accepts;
+    // AllocateAligned() does not keep the two apart there.
+    if (!kFeatures.exact_size && (accepts & KindBit(core::AllocationKind::kAligned)) != 0) {
+      accepts |= KindBit(core::AllocationKind::kMalloc);
+    }
+    if ((accepts & KindBit(kind)) != 0) return;
     HandleKindMismatch(pointer, kind, entry_point, kFeatures.mismatch);
   }
 

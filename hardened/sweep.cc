@@ -2,6 +2,7 @@
 
 #include "hardened/core/heap_state.h"
 #include "hardened/core/slab.h"
+#include "hardened/core/thread_heap.h"
 #include "hardened/neighbours.h"
 #include "hardened/prim/lock.h"
 
@@ -23,8 +24,9 @@ constinit Cursor cursor;
 uint32_t VisitSlice(core::Arena& arena, Cursor& at, uint32_t most) {
   const core::SliceDescriptor& slice = arena.slices()[at.slice];
   const uintptr_t base = arena.AddressOf(at.slice);
+  const core::ThreadHeap* owner = slice.owner.load(std::memory_order_acquire);
   const bool starts_slab = slice.use == core::SliceUse::kSlab && !slice.released &&
-                           slice.owner.load(std::memory_order_acquire) != nullptr &&
+                           owner != nullptr && !owner->orphan() &&
                            slice.base_low == static_cast<uint32_t>(base);
   if (!starts_slab) {
     ++at.slice;

@@ -5,7 +5,8 @@
 //
 // Detects: an overflow or underflow whose victim or source is never freed; a write to a freed slot
 //          that is not re-used before the exit.
-// Misses:  damage that is undone before the sweep comes by; runs.
+// Misses:  damage that is undone before the sweep comes by; runs; in a forked child, the slabs of
+//          threads that only the parent has.
 // Cost:    kSlotsPerStep canaries every time a quarantine lets a batch go.
 //
 // Threads: any. Slots that change while they are looked at are passed over.

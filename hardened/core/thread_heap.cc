@@ -539,7 +539,11 @@ void HeapRegistry::UnlockAfterFork(bool in_child) {
   // left alone for ever.
   // Their live slots stay valid; what the child frees of them is sent and never collected.
   for (ThreadHeap* heap = heaps_; heap != nullptr; heap = heap->next_heap_) {
-    if (heap == current_heap || heap->thread_id_ == 0) heap->ScatterAfterFork();
+    if (heap == current_heap || heap->thread_id_ == 0) {
+      heap->ScatterAfterFork();
+    } else {
+      heap->orphan_ = true;
+    }
   }
   if (HasHeap()) static_cast<ThreadHeap*>(current_heap)->thread_id_ = prim::ThreadId();
 }

@@ -103,6 +103,8 @@ class ThreadHeap : public HeapFront {
 
   prim::RandomStream& random() { return random_; }
   uint64_t thread_id() const { return thread_id_; }
+  // Its thread was in the parent of a fork and may have stopped in the middle of anything.
+  bool orphan() const { return orphan_; }
 
   // Time-gated housekeeping, called from slow paths without a lock held. `now_ms` is a coarse clock.
   void Housekeep(uint64_t now_ms);
@@ -163,6 +165,7 @@ class ThreadHeap : public HeapFront {
   uint32_t new_slabs_;
   uintptr_t backlog_;  // taken from incoming_, not yet collected
   prim::RandomStream random_;
+  bool orphan_;
   ThreadHeap* next_heap_;    // all heaps; HeapRegistry
   ThreadHeap* next_pooled_;  // heaps without a thread; HeapRegistry
 
