@@ -26,7 +26,8 @@ void ExplainSlot(const core::SliceDescriptor& slice, PointerUse use, CorruptionR
   report.slot_start = slab.base() + index * size;
   const core::ThreadHeap* owner = slice.owner.load(std::memory_order_relaxed);
   if (owner != nullptr) report.owner_thread = owner->thread_id();
-  const core::RecordValue record = slice.RecordAt(static_cast<uint32_t>(index), core::heap_constants->options.record_shift)
+  const core::RecordValue record =
+      slice.RecordAt(static_cast<uint32_t>(index), core::heap_constants->options.record_shift)
           .load(std::memory_order_relaxed);
   const bool exact = report.offset() == 0;
   if (core::IsLive(record)) {
@@ -103,8 +104,7 @@ CorruptionReport DescribeAddress(uintptr_t address, const char* found_by) {
 }
 
 void ReportBadPointer(const void* pointer, PointerUse use, const char* found_by) {
-  prim::ReportCorruption(
-      ExplainBadPointer(reinterpret_cast<uintptr_t>(pointer), use, found_by));
+  prim::ReportCorruption(ExplainBadPointer(reinterpret_cast<uintptr_t>(pointer), use, found_by));
 }
 
 }  // namespace hardened

@@ -14,8 +14,8 @@ namespace hardened {
 // Whether the entry point was about to end the life of the allocation or only to use it.
 enum class PointerUse : uint8_t { kFree, kUse };
 
-// What is known about `address`: its slot or run, sizes, owner. The kind says what is wrong with it as
-// a pointer to a live allocation, and means nothing when nothing is.
+// What is known about `address`: its slot or run, sizes, owner. The kind says what is wrong with it
+// as a pointer to a live allocation, and means nothing when nothing is.
 prim::CorruptionReport DescribeAddress(uintptr_t address, const char* found_by);
 
 // The run in whose span `address` lies, guards included; null when there is none.
@@ -27,7 +27,7 @@ prim::CorruptionReport ExplainBadPointer(uintptr_t address, PointerUse use, cons
 
 // Reports it and aborts.
 [[noreturn, gnu::cold, gnu::noinline]] void ReportBadPointer(const void* pointer, PointerUse use,
-                                                            const char* found_by);
+                                                             const char* found_by);
 
 }  // namespace hardened
 

@@ -17,17 +17,16 @@ namespace hardened {
 // The canary behind the allocation of `requested` bytes at `start` has changed; `damage` is the
 // first changed byte.
 [[noreturn, gnu::cold, gnu::noinline]] void ReportCanary(uintptr_t start, uintptr_t damage,
-                                                        size_t requested, const char* found_by);
+                                                         size_t requested, const char* found_by);
 
 // Free memory in the slot [slot, slot + size) is not zero any more.
 [[noreturn, gnu::cold, gnu::noinline]] void ReportWriteAfterFree(const void* slot, size_t size,
-                                                                const char* found_by);
+                                                                 const char* found_by);
 
 // The allocation at `pointer`, of `kind`, is ended by `entry`, which does not accept it. Returns
 // when `action` lets the program go on.
-[[gnu::cold, gnu::noinline]] void HandleKindMismatch(const void* pointer,
-                                                     core::AllocationKind kind, EntryPoint entry,
-                                                     MismatchAction action);
+[[gnu::cold, gnu::noinline]] void HandleKindMismatch(const void* pointer, core::AllocationKind kind,
+                                                     EntryPoint entry, MismatchAction action);
 
 // The allocation at `pointer`, of `requested` bytes, is ended as one of `stated` bytes.
 [[gnu::cold, gnu::noinline]] void HandleSizeMismatch(const void* pointer, size_t requested,

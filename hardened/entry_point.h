@@ -38,19 +38,26 @@ constexpr EntryPointFacts FactsOf(EntryPoint entry) {
   constexpr uint8_t kAligned = KindBit(AllocationKind::kAligned);
   constexpr uint8_t kAny = 0x7e;
   switch (entry) {
-    case EntryPoint::kFree: return {"free", kMalloc | kAligned, true};
-    case EntryPoint::kFreeSized: return {"free_sized", kMalloc, true};
-    case EntryPoint::kFreeAlignedSized: return {"free_aligned_sized", kAligned, true};
-    case EntryPoint::kDelete: return {"operator delete", KindBit(AllocationKind::kNew), true};
+    case EntryPoint::kFree:
+      return {"free", kMalloc | kAligned, true};
+    case EntryPoint::kFreeSized:
+      return {"free_sized", kMalloc, true};
+    case EntryPoint::kFreeAlignedSized:
+      return {"free_aligned_sized", kAligned, true};
+    case EntryPoint::kDelete:
+      return {"operator delete", KindBit(AllocationKind::kNew), true};
     case EntryPoint::kDeleteArray:
       return {"operator delete[]", KindBit(AllocationKind::kNewArray), true};
     case EntryPoint::kAlignedDelete:
       return {"operator delete", KindBit(AllocationKind::kAlignedNew), true};
     case EntryPoint::kAlignedDeleteArray:
       return {"operator delete[]", KindBit(AllocationKind::kAlignedNewArray), true};
-    case EntryPoint::kRealloc: return {"realloc", kMalloc | kAligned, false};
-    case EntryPoint::kReallocArray: return {"reallocarray", kMalloc | kAligned, false};
-    case EntryPoint::kUsableSize: return {"malloc_usable_size", kAny, false};
+    case EntryPoint::kRealloc:
+      return {"realloc", kMalloc | kAligned, false};
+    case EntryPoint::kReallocArray:
+      return {"reallocarray", kMalloc | kAligned, false};
+    case EntryPoint::kUsableSize:
+      return {"malloc_usable_size", kAny, false};
   }
   return {"", 0, false};
 }
@@ -59,12 +66,18 @@ constexpr EntryPointFacts FactsOf(EntryPoint entry) {
 constexpr const char* MakerOf(core::AllocationKind kind) {
   using core::AllocationKind;
   switch (kind) {
-    case AllocationKind::kMalloc: return "malloc";
-    case AllocationKind::kAligned: return "aligned_alloc";
-    case AllocationKind::kNew: return "operator new";
-    case AllocationKind::kNewArray: return "operator new[]";
-    case AllocationKind::kAlignedNew: return "aligned operator new";
-    case AllocationKind::kAlignedNewArray: return "aligned operator new[]";
+    case AllocationKind::kMalloc:
+      return "malloc";
+    case AllocationKind::kAligned:
+      return "aligned_alloc";
+    case AllocationKind::kNew:
+      return "operator new";
+    case AllocationKind::kNewArray:
+      return "operator new[]";
+    case AllocationKind::kAlignedNew:
+      return "aligned operator new";
+    case AllocationKind::kAlignedNewArray:
+      return "aligned operator new[]";
   }
   return "";
 }

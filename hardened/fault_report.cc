@@ -18,8 +18,8 @@ using prim::CorruptionReport;
 constinit struct sigaction previous_action = {};
 constinit std::atomic<bool> explained{false};
 
-// Runs what was there before us. Without a handler, the default action: the fault happens again when
-// this handler returns, and ends the process.
+// Runs what was there before us. Without a handler, the default action: the fault happens again
+// when this handler returns, and ends the process.
 void Chain(int signal, siginfo_t* info, void* context) {
   if ((previous_action.sa_flags & SA_SIGINFO) != 0) {
     previous_action.sa_sigaction(signal, info, context);

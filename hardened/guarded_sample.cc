@@ -30,9 +30,9 @@ core::Run* AllocateSample(core::ThreadHeap& heap, size_t bytes, bool* zero) {
     return nullptr;
   }
   const bool at_end = heap.random().Next16() % 2 == 0;
-  core::Run* run = core::AllocateRun(
-      heap, bytes, core::kSlotAlignment, zero,
-      at_end ? core::RunPlacement::kEnd : core::RunPlacement::kStart);
+  core::Run* run =
+      core::AllocateRun(heap, bytes, core::kSlotAlignment, zero,
+                        at_end ? core::RunPlacement::kEnd : core::RunPlacement::kStart);
   if (run == nullptr) return nullptr;
   core::Arena* arena = nullptr;
   Trace* trace = static_cast<Trace*>(core::heap_state.AllocateMetadata(sizeof(Trace), &arena));

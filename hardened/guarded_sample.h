@@ -47,8 +47,8 @@ uint64_t DrawInterval(core::ThreadHeap& heap, uint32_t interval);
 // Samples that live or are held at the same time: each takes a page and a slice of address space.
 inline constexpr uint32_t kMaxSamples = 16 * 1024;
 
-// A run for a sample of `bytes`, without a live record. Null when there is no memory for it, or when
-// there are too many samples. The caller's frame must have a frame pointer.
+// A run for a sample of `bytes`, without a live record. Null when there is no memory for it, or
+// when there are too many samples. The caller's frame must have a frame pointer.
 core::Run* AllocateSample(core::ThreadHeap& heap, size_t bytes, bool* zero);
 
 // The sample is about to be freed by the caller, whose frame must have a frame pointer.

@@ -259,8 +259,7 @@ class Heap {
                                                    core::AllocationKind kind, bool zeroed) {
     const size_t size = kSlotSizes[size_class];
     if (zeroed || kFeatures.check_on_allocate) {
-      const bool known_zero =
-          core::IsKnownZero(entry.record->load(std::memory_order_relaxed));
+      const bool known_zero = core::IsKnownZero(entry.record->load(std::memory_order_relaxed));
       if constexpr (kFeatures.check_on_allocate) {
         if (known_zero && ABSL_PREDICT_FALSE(!IsZero(entry.slot, size))) {
           ReportWriteAfterFree(entry.slot, size, "malloc");
@@ -328,7 +327,8 @@ class Heap {
     heap.CountAllocation(size_class, -1);
     heap.RestartCountdown(size_class, DrawInterval(heap, active_features->sample_interval));
     bool zero = false;
-    void* result = FinishRun(heap, AllocateSample(heap, bytes, &zero), bytes, kind, zeroed && !zero);
+    void* result =
+        FinishRun(heap, AllocateSample(heap, bytes, &zero), bytes, kind, zeroed && !zero);
     errno = saved_errno;
     return result != nullptr ? result : AllocateSlot(size_class, bytes, kind, zeroed);
   }
@@ -442,7 +442,8 @@ class Heap {
     }
   }
 
-  ABSL_ATTRIBUTE_NOINLINE static void ReportCanaryOf(void* pointer, EntryPoint entry_point) noexcept {
+  ABSL_ATTRIBUTE_NOINLINE static void ReportCanaryOf(void* pointer,
+                                                     EntryPoint entry_point) noexcept {
     CheckCanary(pointer, Find(pointer, entry_point), entry_point);
   }
 
@@ -536,8 +537,8 @@ class Heap {
     if (owner == core::current_heap) {
       if constexpr (kFeatures.check_neighbours) {
         const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
-        CheckNeighbours(*live.slice, live.slice->IndexOf(address), address,
-                        kSlotSizes[size_class], "free");
+        CheckNeighbours(*live.slice, live.slice->IndexOf(address), address, kSlotSizes[size_class],
+                        "free");
       }
     }
     Wipe(pointer, size_class);

@@ -34,8 +34,7 @@ void Drain(core::ThreadHeap& heap) {
 }
 
 void CountHeld(const core::ThreadHeap& heap, uint64_t* slots, uint64_t* bytes) {
-  const Quarantine& quarantine =
-      reinterpret_cast<const HeapPlugs*>(heap.plug)->quarantine;
+  const Quarantine& quarantine = reinterpret_cast<const HeapPlugs*>(heap.plug)->quarantine;
   if (!quarantine.initialised()) return;
   quarantine.CountHeld(slots, bytes);
 }
@@ -75,8 +74,8 @@ bool StartOnce(const Features& features) {
     options.plug.drain = &Drain;
     options.plug.count_held = &CountHeld;
   }
-  return core::heap_state.Start(options, features.name, features.canary ? &InitialiseSecrets
-                                                                        : nullptr);
+  return core::heap_state.Start(options, features.name,
+                                features.canary ? &InitialiseSecrets : nullptr);
 }
 
 }  // namespace

@@ -13,16 +13,22 @@ constexpr size_t kNearest = 32;
 // Looks at a freed slot before it counts as written to: its wipe may be under way.
 constexpr int kWipeLooks = 1000;
 
-void CheckFreeEnd(core::RecordValue record, uintptr_t nearest, size_t bytes, uintptr_t slot,
-                  size_t slot_size, const char* found_by) {
+__attribute__((no_sanitize("thread"))) void CheckFreeEnd(core::RecordValue record,
+                                                         uintptr_t nearest, size_t bytes,
+                                                         uintptr_t slot, size_t slot_size,
+                                                         const char* found_by) {
   if (!core::IsKnownZero(record) || IsZero(reinterpret_cast<const void*>(nearest), bytes)) return;
   ReportWriteAfterFree(reinterpret_cast<const void*>(slot), slot_size, found_by);
 }
 
 }  // namespace
 
-void CheckLiveCanary(const core::SliceDescriptor& slice, uint32_t index, uintptr_t address,
-                     size_t slot_size, const char* found_by) {
+// These look at memory that other threads may write at the same time, and believe what they saw
+// only when the record says that nobody did. ThreadSanitizer cannot know that.
+__attribute__((no_sanitize("thread"))) void CheckLiveCanary(const core::SliceDescriptor& slice,
+                                                            uint32_t index, uintptr_t address,
+                                                            size_t slot_size,
+                                                            const char* found_by) {
   core::SlotRecord& record = slice.RecordAt(index, kRecordShift);
   // Pairs with the release store of a realloc in place.
   const core::RecordValue before = record.load(std::memory_order_acquire);
@@ -41,8 +47,9 @@ void CheckLiveCanary(const core::SliceDescriptor& slice, uint32_t index, uintptr
   ReportCanary(address, damage, slot_size - slack, found_by);
 }
 
-void CheckFreeSlot(const core::SliceDescriptor& slice, uint32_t index, uintptr_t address,
-                   size_t slot_size, const char* found_by) {
+__attribute__((no_sanitize("thread"))) void CheckFreeSlot(const core::SliceDescriptor& slice,
+                                                          uint32_t index, uintptr_t address,
+                                                          size_t slot_size, const char* found_by) {
   core::SlotRecord& record = slice.RecordAt(index, kRecordShift);
   const void* slot = reinterpret_cast<const void*>(address);
   // Slots that were never handed out are left alone: a look would give them memory.

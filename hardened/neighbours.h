@@ -20,7 +20,8 @@ namespace hardened {
 
 // Checks the slots on both sides of slot `index`, which starts at `address`, in a slab of
 // `slot_size`-byte slots with canaries and records of 4 bytes.
-// Detects: a changed canary of the left neighbour; bytes that are not zero in the 32 bytes of a free
+// Detects: a changed canary of the left neighbour; bytes that are not zero in the 32 bytes of a
+// free
 //          and wiped neighbour that are nearest.
 // Misses:  writes further away; slots larger than the wipe limit; neighbours in another slab.
 // Cost:    two records, mostly in the same cache line, and one line of each neighbour.

@@ -3,11 +3,11 @@
 // Two stages for each thread heap, all classes together, bounded in bytes. A free puts its slot at
 // the end of a ring, first in first out. When the two hold more than their budget, slots leave in
 // batches, each drawn at random from a block; an empty block is filled with the oldest third of the
-// ring, at most kBlock slots. So a slot waits while two thirds of the budget pass by, and after that
-// neither the moment nor the order of its return can be told from the frees: which of a group of
-// freed slots returns first is as open as the block is long. (Letting slots pass one by one through a
-// pool, or out of a sliding window, is not: the first of a group to return is then one of the first
-// few dozen freed, as in the birthday problem.)
+// ring, at most kBlock slots. So a slot waits while two thirds of the budget pass by, and after
+// that neither the moment nor the order of its return can be told from the frees: which of a group
+// of freed slots returns first is as open as the block is long. (Letting slots pass one by one
+// through a pool, or out of a sliding window, is not: the first of a group to return is then one of
+// the first few dozen freed, as in the birthday problem.)
 //
 // What leaves was wiped when it was freed, and one in check_interval slots is checked to be still
 // zero.

@@ -42,8 +42,8 @@ inline const Secrets& AllSecrets() { return *secrets_location->at; }
 // Draws the keys and seals their location. Returns: false when there is no memory for them.
 bool InitialiseSecrets();
 
-// In the child of a fork: a new key for what is allocated from now on. From the kMaxEpoch-th fork of
-// a chain on the key stays.
+// In the child of a fork: a new key for what is allocated from now on. From the kMaxEpoch-th fork
+// of a chain on the key stays.
 void AdvanceEpoch();
 
 }  // namespace hardened

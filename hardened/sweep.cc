@@ -19,8 +19,8 @@ struct Cursor {
 constinit prim::Lock cursor_lock;
 constinit Cursor cursor;
 
-// Looks at up to `most` slots of the slab whose first slice is at the cursor, or passes a slice that
-// starts none. Returns: the slots looked at.
+// Looks at up to `most` slots of the slab whose first slice is at the cursor, or passes a slice
+// that starts none. Returns: the slots looked at.
 uint32_t VisitSlice(core::Arena& arena, Cursor& at, uint32_t most) {
   const core::SliceDescriptor& slice = arena.slices()[at.slice];
   const uintptr_t base = arena.AddressOf(at.slice);

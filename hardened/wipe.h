@@ -49,7 +49,7 @@ inline void WipeSlot(void* slot, size_t size) {
 // Detects: any write to the slot between its wipe and this call.
 // Misses:  a write that was undone, or of zeros.
 // Cost:    one load and one operation for each 16 bytes of the slot.
-inline bool IsZero(const void* slot, size_t size) {
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline bool IsZero(const void* slot, size_t size) {
   const WipeUnit* unit = static_cast<const WipeUnit*>(slot);
   const WipeUnit* const end = unit + size / sizeof(WipeUnit);
   WipeUnit any = {0, 0};

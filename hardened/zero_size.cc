@@ -16,8 +16,8 @@ core::Slab* ZeroSizeSlots::NewSlab() {
       core::heap_state.AllocateSpan(core::SpanPurpose::kSlabs, core::SlabSlices(kClass));
   if (span.arena == nullptr) return nullptr;
   core::Arena* metadata_arena = nullptr;
-  void* block = core::heap_state.AllocateMetadata(
-      core::Slab::MetadataBytes(kClass, record_shift), &metadata_arena);
+  void* block = core::heap_state.AllocateMetadata(core::Slab::MetadataBytes(kClass, record_shift),
+                                                  &metadata_arena);
   if (block == nullptr) {
     span.arena->FreeSpan(span.first, !span.zero, prim::CoarseMilliseconds());
     return nullptr;

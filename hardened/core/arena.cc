@@ -356,8 +356,8 @@ ArenaCounters Arena::Counters() {
       .committed_bytes = size_t{committed_slices_} << kSliceShift,
       .used_bytes = size_t{used_slices_} << kSliceShift,
       .dirty_bytes = size_t{dirty_slices_} << kSliceShift,
-      .metadata_bytes = committed(slice_range_) + committed(span_range_) +
-                        committed(dirty_range_) + committed(block_range_),
+      .metadata_bytes = committed(slice_range_) + committed(span_range_) + committed(dirty_range_) +
+                        committed(block_range_),
   };
 }
 

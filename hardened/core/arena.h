@@ -9,10 +9,10 @@
 // The descriptors are readable over their whole length from the start (untouched they are the
 // kernel's zero page), so the free walk may look up any address of the reservation.
 //
-// The slices of an arena are partitioned into spans, free or used. Free neighbours of one purpose are
-// always merged; the purpose is settled when a segment is committed. A set dirty bit is a slice that is free and may hold old contents; a free slice without
-// it reads as zero. Dirty slices go back to the OS when they exceed a limit or have been dirty for
-// a while; a pass is bounded.
+// The slices of an arena are partitioned into spans, free or used. Free neighbours of one purpose
+// are always merged; the purpose is settled when a segment is committed. A set dirty bit is a slice
+// that is free and may hold old contents; a free slice without it reads as zero. Dirty slices go
+// back to the OS when they exceed a limit or have been dirty for a while; a pass is bounded.
 //
 // Threads: lock() guards everything but the descriptors (slice.h).
 
@@ -128,7 +128,8 @@ class Arena {
   enum class Growth : uint8_t { kGrown, kNoRoom, kRefused };
   Growth Grow(uint32_t slices, SpanPurpose purpose) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Merges the free span with its free neighbours and files it.
-  void InsertFree(uint32_t first, uint32_t length, SpanPurpose purpose) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void InsertFree(uint32_t first, uint32_t length, SpanPurpose purpose)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   bool AnyDirty(uint32_t first, uint32_t length) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void SetDirty(uint32_t first, uint32_t length, bool dirty) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void Release(uint32_t first, uint32_t length, bool dirty, uint64_t now_ms)

@@ -10,8 +10,8 @@
 namespace hardened::core {
 namespace {
 
-// Of address space. Larger would find everything in the first cage, but what the kernel does page by
-// page with the readable descriptors (mlockall) grows with it; see ARCHITECTURE.md.
+// Of address space. Larger would find everything in the first cage, but what the kernel does page
+// by page with the readable descriptors (mlockall) grows with it; see ARCHITECTURE.md.
 constexpr size_t kLargestCage = size_t{1} << 40;
 // With a limit on address space: no cage beyond this share of what is left.
 constexpr size_t kLimitShare = 4;
@@ -32,8 +32,7 @@ uint64_t LinkKey(prim::RandomStream& random) {
 constinit prim::Sealed<HeapConstants> heap_constants;
 constinit HeapState heap_state;
 
-bool HeapState::Start(const CoreOptions& options, const char* level,
-                      bool (*before_first_use)()) {
+bool HeapState::Start(const CoreOptions& options, const char* level, bool (*before_first_use)()) {
   // After an attempt that failed late, the arena is there already.
   if (arena_count_.load(std::memory_order_relaxed) == 0 && !MakeFirstArena()) return false;
   if (before_first_use != nullptr && !before_first_use()) return false;
@@ -107,11 +106,9 @@ bool HeapState::CreateArena(Arena& arena, size_t bytes, size_t least_bytes) {
 
 void HeapState::MakeSpareArena(Arena& source) {
   void* block = source.AllocateMetadata(sizeof(Arena) + alignof(Arena));
-  spare_arena_ =
-      block == nullptr
-          ? nullptr
-          : ::new (reinterpret_cast<void*>(
-                RoundUpTo(reinterpret_cast<uintptr_t>(block), alignof(Arena)))) Arena;
+  spare_arena_ = block == nullptr ? nullptr
+                                  : ::new (reinterpret_cast<void*>(RoundUpTo(
+                                        reinterpret_cast<uintptr_t>(block), alignof(Arena)))) Arena;
 }
 
 bool HeapState::AddArena(size_t least_bytes, bool for_metadata, uint32_t seen) {

@@ -104,8 +104,8 @@ class alignas(4096) HeapState {
   ArenaSpan AllocateSpan(SpanPurpose purpose, uint32_t slices, uint32_t alignment = 1,
                          uint32_t lead = 0);
 
-  // Metadata from any arena, a further one if need be. Null when memory is exhausted; *source (may be
-  // null) tells whose it is.
+  // Metadata from any arena, a further one if need be. Null when memory is exhausted; *source (may
+  // be null) tells whose it is.
   void* AllocateMetadata(size_t bytes, Arena** source = nullptr);
 
   // The descriptor of the slice that holds `address`; null when it is not memory of this heap.

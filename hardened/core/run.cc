@@ -24,8 +24,8 @@ uintptr_t DataEnd(const Run& run) { return run.pages + run.page_bytes; }
 // Where the data starts within the first page: at its start, or so that its end meets the guard.
 uintptr_t PlaceData(const Run& run, size_t bytes, size_t alignment, RunPlacement placement) {
   if (placement == RunPlacement::kByLevel) {
-    placement = heap_constants->options.end_aligned_runs ? RunPlacement::kEnd
-                                                         : RunPlacement::kStart;
+    placement =
+        heap_constants->options.end_aligned_runs ? RunPlacement::kEnd : RunPlacement::kStart;
     if (alignment < kSlotAlignment) alignment = kSlotAlignment;
   }
   if (placement == RunPlacement::kStart) return run.pages;
@@ -67,8 +67,8 @@ void ReleaseRun(Run& run, uint64_t now_ms) {
   SliceDescriptor& slice = arena.SliceAt(run.data);
   slice.released = true;
   const bool unguarded =
-      (!run.held || pages.RemoveGuard(Pointer(run.pages), run.page_bytes,
-                                      prim::GuardChange::kWhole)) &&
+      (!run.held ||
+       pages.RemoveGuard(Pointer(run.pages), run.page_bytes, prim::GuardChange::kWhole)) &&
       RemoveTailGuard(run) &&
       (!run.front_guarded || pages.RemoveGuard(Pointer(SpanStart(run)), run.pages - SpanStart(run),
                                                prim::GuardChange::kWhole));
@@ -263,8 +263,7 @@ void FreeRun(Run& run, size_t hold_bytes) {
   run_counters.live.fetch_sub(1, std::memory_order_relaxed);
   run_counters.live_bytes.fetch_sub(run.page_bytes, std::memory_order_relaxed);
   const uint64_t now = prim::CoarseMilliseconds();
-  const bool kept = hold_bytes > 0 ? held_runs.Hold(run, hold_bytes, now)
-                                   : run_cache.Put(run, now);
+  const bool kept = hold_bytes > 0 ? held_runs.Hold(run, hold_bytes, now) : run_cache.Put(run, now);
   if (!kept) ReleaseRun(run, now);
   if (HasHeap()) static_cast<ThreadHeap*>(current_heap)->Housekeep(now);
 }
@@ -288,8 +287,8 @@ bool ResizePages(Run& run, size_t bytes) {
   if (wanted < run.page_bytes) {
     const uintptr_t new_end = run.pages + wanted;
     const uintptr_t old_end = DataEnd(run);
-    const uint32_t needed = static_cast<uint32_t>(
-        (new_end + page - SpanStart(run) + kSliceSize - 1) >> kSliceShift);
+    const uint32_t needed =
+        static_cast<uint32_t>((new_end + page - SpanStart(run) + kSliceSize - 1) >> kSliceShift);
     if (run.slices - needed >= kTrimSlices && !run.moved && RemoveTailGuard(run)) {
       run.arena->TrimSpan(run.first_slice, needed, /*dirty=*/true, prim::CoarseMilliseconds());
       run.slices = needed;
@@ -297,8 +296,8 @@ bool ResizePages(Run& run, size_t bytes) {
       InstallTailGuard(run);
     } else {
       // The guard grows over what is given back; guards drop the pages under them, or are made to.
-      if (!run.tail_guarded || !pages.InstallGuard(Pointer(new_end), old_end - new_end,
-                                                    prim::GuardChange::kPart)) {
+      if (!run.tail_guarded ||
+          !pages.InstallGuard(Pointer(new_end), old_end - new_end, prim::GuardChange::kPart)) {
         pages.Drop(Pointer(new_end), old_end - new_end);
         return true;
       }

@@ -35,21 +35,21 @@ struct Run {
   SlotRecord beside_record;  // for a plug, as beside the records of slots
   bool front_guarded;
   bool tail_guarded;
-  bool held;                 // in HeldRuns: its data is guarded
-  bool lost;                 // its pages are gone: the span is never used again
-  bool moved;                // its pages came by MovePages: Renew() them before others use them
+  bool held;   // in HeldRuns: its data is guarded
+  bool lost;   // its pages are gone: the span is never used again
+  bool moved;  // its pages came by MovePages: Renew() them before others use them
   uint32_t first_slice;
   uint32_t slices;
   Arena* arena;
   Arena* metadata_arena;
-  uintptr_t pages;           // first data page
-  size_t page_bytes;         // of the data pages
-  uintptr_t data;            // what the program holds; >= pages
-  size_t requested;          // bytes asked for
-  uint64_t thread_id;        // of the thread that allocated it
+  uintptr_t pages;     // first data page
+  size_t page_bytes;   // of the data pages
+  uintptr_t data;      // what the program holds; >= pages
+  size_t requested;    // bytes asked for
+  uint64_t thread_id;  // of the thread that allocated it
   uint64_t freed_ms;
-  void* trace;               // of a plug: what is known about a sampled allocation
-  Run* next;                 // in the cache
+  void* trace;  // of a plug: what is known about a sampled allocation
+  Run* next;    // in the cache
 
   static Run* OfRecord(SlotRecord* record) { return reinterpret_cast<Run*>(record); }
   // Bytes from data to the guard behind it.
@@ -74,8 +74,8 @@ Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero,
 // address space while no more than `hold_bytes` are, 0: not at all.
 void FreeRun(Run& run, size_t hold_bytes);
 
-// Makes the first `bytes` of data read as zero: by dropping the pages of a big run, so that they are
-// not touched, by clearing those of a small one.
+// Makes the first `bytes` of data read as zero: by dropping the pages of a big run, so that they
+// are not touched, by clearing those of a small one.
 void ClearRun(Run& run, size_t bytes);
 
 // Changes the size of a live run in place.
@@ -117,8 +117,8 @@ class HeldRuns {
 
 extern HeldRuns held_runs;
 
-// For a request that found no memory: gives back all runs that are held or cached, and what the arenas
-// keep. Returns: whether there was anything.
+// For a request that found no memory: gives back all runs that are held or cached, and what the
+// arenas keep. Returns: whether there was anything.
 bool ReleaseReserves();
 
 class RunCache {
@@ -139,7 +139,9 @@ class RunCache {
  private:
   static constexpr size_t kBuckets = 64;
   static constexpr size_t kMaxCachedRun = 4 << 20;  // bytes
-  Run*& BucketOf(size_t page_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) { return buckets_[(page_bytes >> 12) % kBuckets]; }
+  Run*& BucketOf(size_t page_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    return buckets_[(page_bytes >> 12) % kBuckets];
+  }
 
   prim::Lock lock_;  // taken with no other lock held, and none is taken under it
   std::atomic<size_t> bytes_{0};

@@ -1,7 +1,7 @@
 // SegmentMap: from an address to the arena it belongs to, for memory outside the first cage.
 //
-// A radix tree of two levels over segment numbers (address >> 22): 13 bits, then 12. Leaves are made
-// as segments are registered and never freed. A lookup is two loads; any address may be asked.
+// A radix tree of two levels over segment numbers (address >> 22): 13 bits, then 12. Leaves are
+// made as segments are registered and never freed. A lookup is two loads; any address may be asked.
 //
 // Threads: Find() from any thread without a lock. Register() under the caller's lock.
 

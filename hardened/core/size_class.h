@@ -5,9 +5,9 @@
 // slab with at least 8 slots and 90 % use, so that a slab of any class is worth its slices.
 //
 // The spacing of 1/8 is jemalloc's and mimalloc's; the slab lengths follow from two rules: at least
-// eight slots, and at least 342 of them for requests up to 256 bytes and a canary, which is what nine
-// bits of collision entropy in the distance of two uniform draws take (the sum of squares of that
-// triangular distribution is 2/(3N)).
+// eight slots, and at least 342 of them for requests up to 256 bytes and a canary, which is what
+// nine bits of collision entropy in the distance of two uniform draws take (the sum of squares of
+// that triangular distribution is 2/(3N)).
 
 #ifndef HARDENED_CORE_SIZE_CLASS_H_
 #define HARDENED_CORE_SIZE_CLASS_H_

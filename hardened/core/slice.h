@@ -36,7 +36,7 @@ struct SliceDescriptor {
   uint8_t shift;
   SizeClass size_class;
   SliceUse use;
-  bool released;                   // the geometry above is that of a former slab or run
+  bool released;  // the geometry above is that of a former slab or run
   uint16_t reserved;
 
   SlotRecord& RecordAt(uint32_t index, unsigned record_shift) const {

@@ -41,7 +41,7 @@ inline constexpr size_t kMaxSlack = 0xffff >> kSlackShift;
 inline constexpr RecordValue kUnusedZeroRecord = 0 << kSlackShift;   // never handed out, all zero
 inline constexpr RecordValue kUnusedDirtyRecord = 1 << kSlackShift;  // never handed out
 inline constexpr RecordValue kFreedRecord = 2 << kSlackShift;
-inline constexpr RecordValue kFreedZeroRecord = 3 << kSlackShift;    // freed, all zero
+inline constexpr RecordValue kFreedZeroRecord = 3 << kSlackShift;  // freed, all zero
 inline constexpr RecordValue kPendingRecord = 7;
 
 constexpr RecordValue LiveRecord(AllocationKind kind, size_t slack) {

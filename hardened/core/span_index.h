@@ -55,8 +55,7 @@ class SpanIndex {
   static constexpr Position PositionOf(uint32_t length) {
     if (length < kSecondLevel) return {0, length};
     const unsigned log = static_cast<unsigned>(std::bit_width(length)) - 1;
-    return {log - kSecondLevelBits + 1,
-            (length >> (log - kSecondLevelBits)) & (kSecondLevel - 1)};
+    return {log - kSecondLevelBits + 1, (length >> (log - kSecondLevelBits)) & (kSecondLevel - 1)};
   }
 
   // Starts empty over `spans`, which must outlive the index. Its spans have `purpose`.

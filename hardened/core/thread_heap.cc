@@ -115,8 +115,8 @@ Slab* ThreadHeap::NewSlab(SizeClass size_class) {
   const ArenaSpan span = heap_state.AllocateSpan(SpanPurpose::kSlabs, slices + guarded);
   if (span.arena == nullptr) return nullptr;
   Arena* metadata_arena = nullptr;
-  void* block = heap_state.AllocateMetadata(Slab::MetadataBytes(size_class, RecordShift()),
-                                            &metadata_arena);
+  void* block =
+      heap_state.AllocateMetadata(Slab::MetadataBytes(size_class, RecordShift()), &metadata_arena);
   if (block == nullptr) {
     span.arena->FreeSpan(span.first, !span.zero, prim::CoarseMilliseconds());
     return nullptr;
@@ -179,8 +179,7 @@ void ThreadHeap::ReturnToSlabs(const MagazineEntry* entries, size_t count) {
     do {
       slab.Return(index);
       ++i;
-    } while (i < count &&
-             (index = slab.IndexOfRecord(entries[i].record)) < slab.slot_count());
+    } while (i < count && (index = slab.IndexOfRecord(entries[i].record)) < slab.slot_count());
     Settle(slab, static_cast<uint32_t>(i - group));
   }
 }
@@ -205,8 +204,8 @@ bool ThreadHeap::Refill(SizeClass size_class) {
     Link(*slab, bin);
   }
   const size_t capacity = magazine.capacity();
-  const uint32_t wanted = static_cast<uint32_t>(capacity > 2 * kMaxRefill ? kMaxRefill
-                                                                          : (capacity + 1) / 2);
+  const uint32_t wanted =
+      static_cast<uint32_t>(capacity > 2 * kMaxRefill ? kMaxRefill : (capacity + 1) / 2);
   MagazineEntry drawn[kMaxRefill];
   const uint32_t count = slab->Draw(heap_constants->options.placement, random_, wanted, drawn);
   HARDENED_CHECK(count > 0);
@@ -295,15 +294,15 @@ void ThreadHeap::CheckPending(uintptr_t address) {
   // Misses:  nothing; a slot is collected at most once for each time it is claimed.
   // Cost:    one load and one comparison a remote free.
   if (record == kPendingRecord) return;
-  prim::ReportCorruption({.kind = is_slot ? prim::CorruptionKind::kDoubleFree
-                                          : prim::CorruptionKind::kBadLink,
-                          .address = address,
-                          .slot_start = is_slot ? address : 0,
-                          .slot_size = is_slot ? SlotSize(slice->size_class) : 0,
-                          .slot_index = index,
-                          .in_slab = is_slot,
-                          .found_by = "collection",
-                          .level = heap_constants->level});
+  prim::ReportCorruption(
+      {.kind = is_slot ? prim::CorruptionKind::kDoubleFree : prim::CorruptionKind::kBadLink,
+       .address = address,
+       .slot_start = is_slot ? address : 0,
+       .slot_size = is_slot ? SlotSize(slice->size_class) : 0,
+       .slot_index = index,
+       .in_slab = is_slot,
+       .found_by = "collection",
+       .level = heap_constants->level});
 }
 
 void ThreadHeap::Collect(uint32_t most) {
@@ -535,9 +534,9 @@ void HeapRegistry::UnlockAfterFork(bool in_child) {
     return;
   }
   lock_.ForkReset();
-  // The heaps of the other threads stopped at an arbitrary point: they keep their thread's id and are
-  // left alone for ever.
-  // Their live slots stay valid; what the child frees of them is sent and never collected.
+  // The heaps of the other threads stopped at an arbitrary point: they keep their thread's id and
+  // are left alone for ever. Their live slots stay valid; what the child frees of them is sent and
+  // never collected.
   for (ThreadHeap* heap = heaps_; heap != nullptr; heap = heap->next_heap_) {
     if (heap == current_heap || heap->thread_id_ == 0) {
       heap->ScatterAfterFork();

@@ -97,8 +97,8 @@ class ThreadHeap : public HeapFront {
     }
   }
 
-  // In the child of a fork: forgets every slot that was chosen before, so that parent and child choose
-  // differently.
+  // In the child of a fork: forgets every slot that was chosen before, so that parent and child
+  // choose differently.
   void ScatterAfterFork();
 
   prim::RandomStream& random() { return random_; }
@@ -106,7 +106,8 @@ class ThreadHeap : public HeapFront {
   // Its thread was in the parent of a fork and may have stopped in the middle of anything.
   bool orphan() const { return orphan_; }
 
-  // Time-gated housekeeping, called from slow paths without a lock held. `now_ms` is a coarse clock.
+  // Time-gated housekeeping, called from slow paths without a lock held. `now_ms` is a coarse
+  // clock.
   void Housekeep(uint64_t now_ms);
 
   // Sums for HeapCounters; exact when the owning thread is quiet.
@@ -126,7 +127,7 @@ class ThreadHeap : public HeapFront {
     Slab* head;
     uint32_t listed;
     bool scatter_next;  // the next new slab is drawn from uniformly
-    uint64_t taken;  // slots drawn from slabs of this bin and not returned
+    uint64_t taken;     // slots drawn from slabs of this bin and not returned
   };
 
   struct OutgoingBatch {
@@ -180,8 +181,8 @@ class ThreadHeap : public HeapFront {
 [[gnu::visibility("hidden")]] extern const HeapFront kExitedHeap;
 
 // The current thread's heap. Never null.
-[[gnu::visibility("hidden"), gnu::tls_model("initial-exec")]] extern constinit thread_local HeapFront*
-    current_heap;
+[[gnu::visibility("hidden"),
+  gnu::tls_model("initial-exec")]] extern constinit thread_local HeapFront* current_heap;
 
 inline bool HasHeap() { return current_heap != &kEmptyHeap && current_heap != &kExitedHeap; }
 inline bool ThreadIsExiting() { return current_heap == &kExitedHeap; }
@@ -199,8 +200,8 @@ class HeapRegistry {
   // a bounded search finds none.
   Slab* Adopt(ThreadHeap& heap, SizeClass size_class, uint64_t* taken) ABSL_LOCKS_EXCLUDED(lock_);
 
-  // Collects what was freed into heaps of the pool, and gives empty slabs back: of one heap, the one
-  // that has waited longest, or of all.
+  // Collects what was freed into heaps of the pool, and gives empty slabs back: of one heap, the
+  // one that has waited longest, or of all.
   void CollectPool(bool all) ABSL_LOCKS_EXCLUDED(lock_);
 
   ThreadHeap::Tally Total() ABSL_LOCKS_EXCLUDED(lock_);
@@ -231,7 +232,8 @@ class HeapRegistry {
 
 // The current thread's heap, made at its first use. Null when memory is exhausted.
 inline ThreadHeap* CurrentHeapOrNew() {
-  if (HasHeap()) [[likely]] return static_cast<ThreadHeap*>(current_heap);
+  if (HasHeap()) [[likely]]
+    return static_cast<ThreadHeap*>(current_heap);
   return heap_registry.AcquireForThread();
 }
 

@@ -61,8 +61,8 @@ class PageSource {
 // How guards are made on this system, settled by one experiment at the first guard.
 enum class GuardKind : uint8_t {
   kUnknown,
-  kAdvice,    // MADV_GUARD_INSTALL: no mapping is split
-  kProtect,   // mprotect within a budget of mappings
+  kAdvice,   // MADV_GUARD_INSTALL: no mapping is split
+  kProtect,  // mprotect within a budget of mappings
 };
 
 // Counters of system calls, for deterministic tests. Relaxed; exact when other threads are quiet.

@@ -43,9 +43,7 @@ HARDENED_EXPORT void* malloc(size_t bytes) {
   return OrNoMemory(ActiveHeap::Allocate(bytes, AllocationKind::kMalloc));
 }
 
-HARDENED_EXPORT void free(void* pointer) {
-  ActiveHeap::Free(pointer, EntryPoint::kFree);
-}
+HARDENED_EXPORT void free(void* pointer) { ActiveHeap::Free(pointer, EntryPoint::kFree); }
 
 HARDENED_EXPORT void* calloc(size_t count, size_t size) {
   size_t bytes;
@@ -93,9 +91,7 @@ HARDENED_EXPORT int posix_memalign(void** out, size_t alignment, size_t bytes) {
   return 0;
 }
 
-HARDENED_EXPORT void* valloc(size_t bytes) {
-  return AlignedOrNoMemory(prim::PageSize(), bytes);
-}
+HARDENED_EXPORT void* valloc(size_t bytes) { return AlignedOrNoMemory(prim::PageSize(), bytes); }
 
 HARDENED_EXPORT void* pvalloc(size_t bytes) {
   const size_t page = prim::PageSize();
@@ -106,9 +102,7 @@ HARDENED_EXPORT void* pvalloc(size_t bytes) {
   return AlignedOrNoMemory(page, prim::RoundUp(bytes == 0 ? 1 : bytes, page));
 }
 
-HARDENED_EXPORT size_t malloc_usable_size(void* pointer) {
-  return ActiveHeap::UsableSize(pointer);
-}
+HARDENED_EXPORT size_t malloc_usable_size(void* pointer) { return ActiveHeap::UsableSize(pointer); }
 
 // C23.
 HARDENED_EXPORT void free_sized(void* pointer, size_t bytes) {

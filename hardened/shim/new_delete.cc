@@ -36,8 +36,7 @@ void* TryNew(size_t bytes, size_t alignment, AllocationKind kind) {
 // The loop of [new.delete.single]: ask the handler for memory until there is some or no handler.
 [[gnu::noinline, gnu::cold]] void* NewAgain(size_t bytes, size_t alignment, AllocationKind kind) {
   for (;;) {
-    const std::new_handler handler =
-        CurrentNewHandler != nullptr ? CurrentNewHandler() : nullptr;
+    const std::new_handler handler = CurrentNewHandler != nullptr ? CurrentNewHandler() : nullptr;
     if (handler == nullptr) return nullptr;
     handler();
     void* result = TryNew(bytes, alignment, kind);
@@ -45,8 +44,7 @@ void* TryNew(size_t bytes, size_t alignment, AllocationKind kind) {
   }
 }
 
-[[gnu::noinline, gnu::cold]] void* NewOrThrow(size_t bytes, size_t alignment,
-                                              AllocationKind kind) {
+[[gnu::noinline, gnu::cold]] void* NewOrThrow(size_t bytes, size_t alignment, AllocationKind kind) {
   void* result = NewAgain(bytes, alignment, kind);
   if (result != nullptr) return result;
   HARDENED_CHECK(ThrowBadAlloc != nullptr);
@@ -65,8 +63,7 @@ void* TryNew(size_t bytes, size_t alignment, AllocationKind kind) {
 
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline void* New(size_t bytes, AllocationKind kind) {
   void* result = ActiveHeap::Allocate(bytes, kind);
-  return ABSL_PREDICT_TRUE(result != nullptr) ? result
-                                              : NewOrThrow(bytes, 1, kind);
+  return ABSL_PREDICT_TRUE(result != nullptr) ? result : NewOrThrow(bytes, 1, kind);
 }
 
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline void* NewNothrow(size_t bytes, AllocationKind kind) noexcept {

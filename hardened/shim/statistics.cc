@@ -32,8 +32,7 @@ HeapStatistics Collect() {
   result.arena = core::heap_state.Counters();
   hardened_counters& counters = result.counters;
   counters.live_runs = core::run_counters.live.load(std::memory_order_relaxed);
-  counters.live_slots =
-      tally.taken_slots - tally.remote_sent_slots + zero_size_slots.live();
+  counters.live_slots = tally.taken_slots - tally.remote_sent_slots + zero_size_slots.live();
   counters.live_bytes = tally.taken_bytes - tally.remote_sent_bytes +
                         core::run_counters.live_bytes.load(std::memory_order_relaxed);
   counters.allocations = tally.allocations + runs_made + zero_size_slots.allocations();
