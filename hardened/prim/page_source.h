@@ -93,9 +93,6 @@ class LinuxPageSource final : public PageSource {
   GuardKind guard_kind() const { return guard_kind_.load(std::memory_order_relaxed); }
   const PageSourceCounters& counters() const { return counters_; }
 
-  // Forces a kind of guard; for tests of the fallback.
-  void SetGuardKindForTest(GuardKind kind) { guard_kind_.store(kind, std::memory_order_relaxed); }
-
  private:
   GuardKind SettleGuardKind();
 

@@ -59,16 +59,6 @@ std::vector<Case> AllCases() {
   return cases;
 }
 
-std::string AbsolutePath(const std::string& variable) {
-  const char* value = getenv(variable.c_str());
-  char* path = value == nullptr ? nullptr : realpath(value, nullptr);
-  EXPECT_NE(path, nullptr) << variable << " must name a file";
-  if (path == nullptr) return "";
-  const std::string absolute = path;
-  free(path);
-  return absolute;
-}
-
 ChildResult Commit(const Case& test_case, const std::string& variant, size_t size) {
   const Row& row = *test_case.row;
   return RunChild(

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -10,6 +11,8 @@
 #include <unistd.h>
 
 #include <chrono>
+
+#include "gtest/gtest.h"
 
 namespace {
 
@@ -83,8 +86,8 @@ ChildResult RunChild(const ChildOptions& options) {
   }
   const pid_t child = fork();
   if (child == 0) {
-    ExecChild(options, const_cast<char**>(arguments.data()),
-              const_cast<char**>(environment.data()), out[1], err[1]);
+    ExecChild(options, const_cast<char**>(arguments.data()), const_cast<char**>(environment.data()),
+              out[1], err[1]);
   }
   close(out[1]), close(err[1]);
   if (child > 0) {
@@ -99,4 +102,14 @@ ChildResult RunChild(const ChildOptions& options) {
   }
   close(out[0]), close(err[0]);
   return result;
+}
+
+std::string AbsolutePath(const std::string& variable) {
+  const char* value = getenv(variable.c_str());
+  char* path = value == nullptr ? nullptr : realpath(value, nullptr);
+  EXPECT_NE(path, nullptr) << variable << " must name a file";
+  if (path == nullptr) return "";
+  const std::string absolute = path;
+  free(path);
+  return absolute;
 }

@@ -28,4 +28,8 @@ struct ChildResult {
 
 ChildResult RunChild(const ChildOptions& options);
 
+// The absolute path of the file that an environment variable names; Bazel gives it relative to the
+// test's folder. A failure of the test, and empty, when there is none.
+std::string AbsolutePath(const std::string& variable);
+
 #endif  // TESTS_MISUSE_CHILD_PROCESS_H_

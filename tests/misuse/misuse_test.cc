@@ -155,16 +155,6 @@ std::vector<Case> AllCases() {
   return cases;
 }
 
-std::string AbsolutePath(const std::string& variable) {
-  const char* value = getenv(variable.c_str());
-  char* path = value == nullptr ? nullptr : realpath(value, nullptr);
-  EXPECT_NE(path, nullptr) << variable << " must name a file";
-  if (path == nullptr) return "";
-  const std::string absolute = path;
-  free(path);
-  return absolute;
-}
-
 ChildResult RunMisuse(const Case& row, size_t address_space_limit = 0) {
   return RunChild({.arguments = {AbsolutePath("MISUSE"), row.crime, row.operation,
                                  std::to_string(row.size)},
