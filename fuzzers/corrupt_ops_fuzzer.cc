@@ -287,9 +287,9 @@ bool Prepare(const Plan& plan, const Runner& runner, void* on_stack, Charge* cha
     }
     case Crime::kWrongCall:
     case Crime::kWrongSize:
-      if (kFeatures.mismatch == MismatchAction::kIgnore || block == nullptr) return false;
+      if (kFeatures.actions[Event::kMismatch] == EventAction::kIgnore || block == nullptr) return false;
       about_block();
-      charge->survives = kFeatures.mismatch == MismatchAction::kReport;
+      charge->survives = kFeatures.actions[Event::kMismatch] == EventAction::kReport;
       if (plan.crime == Crime::kWrongCall) {
         charge->expected = {CorruptionKind::kKindMismatch};
         return (KindBit(block->kind) & FactsOf(plan.use).accepts) == 0;

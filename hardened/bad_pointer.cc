@@ -4,6 +4,7 @@
 #include "hardened/core/run.h"
 #include "hardened/core/slab.h"
 #include "hardened/core/thread_heap.h"
+#include "hardened/events.h"
 
 namespace hardened {
 namespace {
@@ -104,7 +105,7 @@ CorruptionReport DescribeAddress(uintptr_t address, const char* found_by) {
 }
 
 void ReportBadPointer(const void* pointer, PointerUse use, const char* found_by) {
-  prim::ReportCorruption(ExplainBadPointer(reinterpret_cast<uintptr_t>(pointer), use, found_by));
+  HandleEvent(ExplainBadPointer(reinterpret_cast<uintptr_t>(pointer), use, found_by));
 }
 
 }  // namespace hardened

@@ -25,9 +25,9 @@ const core::Run* FindRun(uintptr_t address);
 // lock. Requires: no live allocation starts at `address`.
 prim::CorruptionReport ExplainBadPointer(uintptr_t address, PointerUse use, const char* found_by);
 
-// Reports it and aborts.
-[[noreturn, gnu::cold, gnu::noinline]] void ReportBadPointer(const void* pointer, PointerUse use,
-                                                             const char* found_by);
+// Reports it. Returns when the policy lets the program go on (events.h).
+[[gnu::cold, gnu::noinline]] void ReportBadPointer(const void* pointer, PointerUse use,
+                                                   const char* found_by);
 
 }  // namespace hardened
 

@@ -1,8 +1,7 @@
 #include "hardened/damage.h"
 
-#include <atomic>
-
 #include "hardened/bad_pointer.h"
+#include "hardened/events.h"
 #include "hardened/prim/corruption_report.h"
 #include "hardened/prim/raw_writer.h"
 #include "hardened/wipe.h"
@@ -13,14 +12,6 @@ namespace {
 using prim::CorruptionKind;
 using prim::CorruptionReport;
 
-constinit std::atomic<uint64_t> mismatches{0};
-
-void Handle(const CorruptionReport& report, MismatchAction action) {
-  mismatches.fetch_add(1, std::memory_order_relaxed);
-  if (action == MismatchAction::kAbort) prim::ReportCorruption(report);
-  if (action == MismatchAction::kReport) prim::PrintCorruption(report);
-}
-
 }  // namespace
 
 void ReportCanary(uintptr_t start, uintptr_t damage, size_t requested, const char* found_by) {
@@ -28,29 +19,27 @@ void ReportCanary(uintptr_t start, uintptr_t damage, size_t requested, const cha
   report.kind = CorruptionKind::kCanaryClobbered;
   report.address = damage;
   report.requested_size = requested;
-  prim::ReportCorruption(report);
+  HandleEvent(report);
 }
 
 void ReportWriteAfterFree(const void* slot, size_t size, const char* found_by) {
   CorruptionReport report = DescribeAddress(reinterpret_cast<uintptr_t>(slot), found_by);
   report.kind = CorruptionKind::kWriteAfterFree;
   report.address = FirstNonZero(slot, size);
-  prim::ReportCorruption(report);
+  HandleEvent(report);
 }
 
-void HandleKindMismatch(const void* pointer, core::AllocationKind kind, EntryPoint entry,
-                        MismatchAction action) {
+void ReportKindMismatch(const void* pointer, core::AllocationKind kind, EntryPoint entry) {
   CorruptionReport report =
       DescribeAddress(reinterpret_cast<uintptr_t>(pointer), FactsOf(entry).name);
   report.kind = CorruptionKind::kKindMismatch;
   prim::RawWriter detail;
   detail.Text("allocated by ").Text(MakerOf(kind)).Char('\0');
   report.detail = detail.view().data();
-  Handle(report, action);
+  HandleEvent(report);
 }
 
-void HandleSizeMismatch(const void* pointer, size_t requested, size_t stated, EntryPoint entry,
-                        MismatchAction action) {
+void ReportSizeMismatch(const void* pointer, size_t requested, size_t stated, EntryPoint entry) {
   CorruptionReport report =
       DescribeAddress(reinterpret_cast<uintptr_t>(pointer), FactsOf(entry).name);
   report.kind = CorruptionKind::kSizeMismatch;
@@ -58,9 +47,7 @@ void HandleSizeMismatch(const void* pointer, size_t requested, size_t stated, En
   prim::RawWriter detail;
   detail.Text("ended as ").Decimal(stated).Text(" bytes").Char('\0');
   report.detail = detail.view().data();
-  Handle(report, action);
+  HandleEvent(report);
 }
-
-uint64_t MismatchCount() { return mismatches.load(std::memory_order_relaxed); }
 
 }  // namespace hardened

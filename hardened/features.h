@@ -15,11 +15,36 @@
 
 namespace hardened {
 
-// What happens when an allocation is ended by the wrong call, or with the wrong size.
-enum class MismatchAction : uint8_t {
-  kIgnore,  // counted
-  kReport,  // one report, and the program goes on
+// The kinds of misuse that a policy can treat differently.
+enum class Event : uint8_t {
+  kDoubleFree,      // free, realloc or usable_size of a freed pointer
+  kInvalidFree,     // of an address in the heap where no allocation starts
+  kForeignPointer,  // of an address outside the heap
+  kMismatch,        // an allocation ended by the wrong call
+  kSizedDelete,     // ... or with the wrong size
+  kCanary,          // bytes behind (or in front of) a request have changed
+  kWriteAfterFree,  // free memory is not zero any more
+};
+inline constexpr unsigned kEventCount = 7;
+
+// What happens then. In every case it is counted, and the memory concerned is never handed out
+// again (mismatches apart, which are no damage).
+enum class EventAction : uint8_t {
   kAbort,   // one report, then SIGABRT
+  kReport,  // one report, and the program goes on
+  kIgnore,  // the program goes on
+};
+
+struct EventActions {
+  EventAction of[kEventCount] = {};  // indexed by Event
+
+  constexpr EventAction operator[](Event event) const { return of[static_cast<unsigned>(event)]; }
+  // The same with one changed; for level headers.
+  constexpr EventActions With(Event event, EventAction action) const {
+    EventActions changed = *this;
+    changed.of[static_cast<unsigned>(event)] = action;
+    return changed;
+  }
 };
 
 struct Features {
@@ -48,7 +73,9 @@ struct Features {
   bool explain_faults = false;
   // Allocations of zero bytes have an address that faults on any access.
   bool zero_size_faults = false;
-  MismatchAction mismatch = MismatchAction::kIgnore;
+  // The size that a sized free states is compared with the exact one.
+  bool check_stated_size = false;
+  EventActions actions = {};
 };
 
 constexpr bool IsCoherent(const Features& features) {
@@ -57,6 +84,7 @@ constexpr bool IsCoherent(const Features& features) {
          (!features.canary || (features.exact_size && features.core.record_shift == 2)) &&
          (!features.check_neighbours || features.canary) && (!features.sweep || features.canary) &&
          (!features.check_on_allocate || features.wipe_limit > 0) &&
+         (!features.check_stated_size || features.exact_size) &&
          // Slots that other threads freed must not pass by the quarantine.
          (features.quarantine.bytes == 0 || !features.core.collect_into_magazine);
 }

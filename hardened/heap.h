@@ -35,12 +35,14 @@
 namespace hardened {
 
 // An allocation that was found live: what realloc, usable_size and the slow side of free work on.
+// Without a slice: there is none, which was reported, and the program goes on.
 struct LiveAllocation {
   core::SliceDescriptor* slice;
   core::SlotRecord* record;
   core::RecordValue value;
   core::SliceUse use;
 
+  bool found() const { return slice != nullptr; }
   bool is_run() const { return use == core::SliceUse::kRun; }
   bool is_zero_size() const { return use == core::SliceUse::kZeroSize; }
 
@@ -68,8 +70,7 @@ class Heap {
       return AllocateSampled(size_class, bytes, kind, false);
     }
     --magazine.top;
-    HandOut(heap, entry, size_class, bytes, kind, /*zeroed=*/false);
-    return entry.slot;
+    return HandOut(heap, entry, size_class, bytes, kind, /*zeroed=*/false);
   }
 
   // The same, reading as zero. Memory that is known to be zero is not touched.
@@ -85,8 +86,7 @@ class Heap {
       return AllocateSampled(size_class, bytes, kind, true);
     }
     --magazine.top;
-    HandOut(heap, entry, size_class, bytes, kind, /*zeroed=*/true);
-    return entry.slot;
+    return HandOut(heap, entry, size_class, bytes, kind, /*zeroed=*/true);
   }
 
   // Ends the life of the allocation at `pointer`; null is allowed. A pointer that is not the start
@@ -98,7 +98,7 @@ class Heap {
   // The same, for a call that states the size; a wrong one is a mismatch.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void FreeSized(void* pointer, size_t bytes,
                                                      EntryPoint entry_point) {
-    FreeStated(pointer, kChecksStatedSize ? bytes : kSizeNotStated, entry_point);
+    FreeStated(pointer, kFeatures.check_stated_size ? bytes : kSizeNotStated, entry_point);
   }
 
   // The walk of both. Requires: `stated` is kSizeNotStated by the time this is compiled, or a size.
@@ -133,7 +133,7 @@ class Heap {
     }
     if constexpr (kFeatures.canary) {
       if (ABSL_PREDICT_FALSE(!CanaryIntact(address, size, value, record))) {
-        return ReportCanaryOf(pointer, entry_point);
+        return FreeDamaged(pointer, entry_point);
       }
     }
     if constexpr (kFeatures.check_neighbours) {
@@ -182,24 +182,32 @@ class Heap {
   }
 
   // realloc, except for null `pointer` and zero `bytes`, which the callers handle. On failure null,
-  // and the old allocation lives on.
+  // and the old allocation lives on. Null as well for a bad pointer that the policy lets pass.
   static void* Reallocate(void* pointer, size_t bytes, EntryPoint entry_point) {
     const int saved_errno = errno;
     const LiveAllocation live = Find(pointer, entry_point);
-    CheckKind(pointer, live, entry_point);
-    // Claimed while it changes: a free by another thread is a double free, and no neighbour's check
-    // sees half of a canary.
-    Claim(pointer, live, entry_point);
-    CheckCanary(pointer, live, entry_point);
-    void* result = ResizeInPlace(pointer, live, bytes) ? pointer : MoveTo(pointer, live, bytes);
+    void* result = nullptr;
+    if (live.found()) {
+      CheckKind(pointer, live, entry_point);
+      // Claimed while it changes: a free by another thread is a double free, and no neighbour's
+      // check sees half of a canary.
+      if (Claim(pointer, live, entry_point)) {
+        const bool intact = CheckCanary(pointer, live, entry_point);
+        result = intact && ResizeInPlace(pointer, live, bytes)
+                     ? pointer
+                     : MoveTo(pointer, live, bytes, intact);
+      }
+    }
     errno = saved_errno;
     return result;
   }
 
-  // Bytes that the program may use at `pointer`; 0 for null.
+  // Bytes that the program may use at `pointer`; 0 for null, and for a bad pointer that the policy
+  // lets pass.
   static size_t UsableSize(void* pointer) {
     if (pointer == nullptr) return 0;
     const LiveAllocation live = Find(pointer, EntryPoint::kUsableSize);
+    if (!live.found()) return 0;
     CheckCanary(pointer, live, EntryPoint::kUsableSize);
     return SizeOf(live);
   }
@@ -211,8 +219,6 @@ class Heap {
   static constexpr size_t kMaxSlotRequest = core::kMaxSlotSize - Canary::kRoom;
 
   static constexpr size_t kSizeNotStated = SIZE_MAX;
-  static constexpr bool kChecksStatedSize =
-      kFeatures.exact_size && kFeatures.mismatch != MismatchAction::kIgnore;
 
   static constexpr auto kSlotSizes = [] {
     std::array<uint32_t, core::kSizeClassCount> sizes{};
@@ -253,7 +259,8 @@ class Heap {
   // ---- allocation
 
   // Makes a free slot an allocation of `bytes`.
-  ABSL_ATTRIBUTE_ALWAYS_INLINE static void HandOut(core::HeapFront& heap,
+  // Returns: its memory; that of another one, or null, when the slot is damaged.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static void* HandOut(core::HeapFront& heap,
                                                    const core::MagazineEntry& entry,
                                                    core::SizeClass size_class, size_t bytes,
                                                    core::AllocationKind kind, bool zeroed) {
@@ -262,7 +269,7 @@ class Heap {
       const bool known_zero = core::IsKnownZero(entry.record->load(std::memory_order_relaxed));
       if constexpr (kFeatures.check_on_allocate) {
         if (known_zero && ABSL_PREDICT_FALSE(!IsZero(entry.slot, size))) {
-          ReportWriteAfterFree(entry.slot, size, "malloc");
+          return AllocateInstead(entry, size_class, bytes, kind, zeroed);
         }
       }
       if (zeroed && !known_zero) __builtin_memset(entry.slot, 0, bytes);
@@ -281,6 +288,16 @@ class Heap {
     }
     // Pairs with the acquire load of the sweep: a live slot has its canary.
     entry.record->store(LiveValue(size_class, bytes, kind), std::memory_order_release);
+    return entry.slot;
+  }
+
+  // A free slot that was written to: reported, and never used again.
+  ABSL_ATTRIBUTE_NOINLINE static void* AllocateInstead(core::MagazineEntry damaged,
+                                                       core::SizeClass size_class, size_t bytes,
+                                                       core::AllocationKind kind, bool zeroed) {
+    ReportWriteAfterFree(damaged.slot, kSlotSizes[size_class], "malloc");
+    damaged.record->store(core::kFreedRecord, std::memory_order_relaxed);
+    return AllocateSlot(size_class, bytes, kind, zeroed);
   }
 
   ABSL_ATTRIBUTE_NOINLINE static void* AllocateSlow(size_t bytes, core::AllocationKind kind,
@@ -302,8 +319,7 @@ class Heap {
             RefillFromReserves(*heap.get(), size_class)) {
           heap.get()->CountAllocation(size_class, 1);
           const core::MagazineEntry entry = *magazine.top--;
-          HandOut(*heap.get(), entry, size_class, bytes, kind, zeroed);
-          result = entry.slot;
+          result = HandOut(*heap.get(), entry, size_class, bytes, kind, zeroed);
         }
       }
     }
@@ -414,9 +430,10 @@ class Heap {
   }
 
   // Reports when the canary of a live allocation is damaged.
-  static void CheckCanary(void* pointer, const LiveAllocation& live, EntryPoint entry_point) {
+  // Returns: whether it is intact.
+  static bool CheckCanary(void* pointer, const LiveAllocation& live, EntryPoint entry_point) {
     if constexpr (kFeatures.canary) {
-      if (live.is_zero_size()) return;
+      if (live.is_zero_size()) return true;
       const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
       size_t slack = core::SlackOf(live.value);
       size_t size = kSlotSizes[live.slice->size_class];
@@ -430,21 +447,26 @@ class Heap {
       const bool front_intact = !live.is_run() || live.run().data == live.run().pages ||
                                 SlotCanary::IntactInFront(address, value);
       const bool end_intact = slack == 0 || SlotCanary::Intact(address, size, slack, value);
-      if (front_intact && end_intact) return;
+      if (front_intact && end_intact) return true;
       // Freed in this very moment by another thread, which wiped it?
       const core::RecordValue now = live.record->load(std::memory_order_acquire);
       if (now != live.value && now != core::kPendingRecord) {
         ReportBadPointer(pointer, UseOf(entry_point), FactsOf(entry_point).name);
+        return false;
       }
       const uintptr_t damage =
           front_intact ? SlotCanary::FirstDamage(address, size, slack, value) : address - 1;
       ReportCanary(address, damage, size - slack, FactsOf(entry_point).name);
+      return false;
     }
+    return true;
   }
 
-  ABSL_ATTRIBUTE_NOINLINE static void ReportCanaryOf(void* pointer,
-                                                     EntryPoint entry_point) noexcept {
-    CheckCanary(pointer, Find(pointer, entry_point), entry_point);
+  // An own slot whose canary is damaged: reported, dead, and never used again.
+  ABSL_ATTRIBUTE_NOINLINE static void FreeDamaged(void* pointer, EntryPoint entry_point) noexcept {
+    const LiveAllocation live = Find(pointer, entry_point);
+    if (!live.found() || CheckCanary(pointer, live, entry_point)) return;
+    live.record->store(core::kFreedRecord, std::memory_order_relaxed);
   }
 
   // ---- free, slow side
@@ -482,14 +504,22 @@ class Heap {
     KeepFramePointer();
     const int saved_errno = errno;
     const LiveAllocation live = Find(pointer, entry_point);
-    CheckKind(pointer, live, entry_point);
-    if (stated != kSizeNotStated && SizeOf(live) != stated) {
-      HandleSizeMismatch(pointer, SizeOf(live), stated, entry_point, kFeatures.mismatch);
+    if (live.found()) {
+      CheckKind(pointer, live, entry_point);
+      if (stated != kSizeNotStated && SizeOf(live) != stated) {
+        ReportSizeMismatch(pointer, SizeOf(live), stated, entry_point);
+      }
+      if (Claim(pointer, live, entry_point)) {
+        End(pointer, live, CheckCanary(pointer, live, entry_point));
+      }
     }
-    Claim(pointer, live, entry_point);
-    CheckCanary(pointer, live, entry_point);
-    Release(pointer, live);
     errno = saved_errno;
+  }
+
+  // Ends the life of a claimed allocation. A damaged one is never used again.
+  static void End(void* pointer, const LiveAllocation& live, bool intact) {
+    if (intact) return Release(pointer, live);
+    live.record->store(core::kFreedRecord, std::memory_order_relaxed);
   }
 
   static void CheckKind(void* pointer, const LiveAllocation& live, EntryPoint entry_point) {
@@ -500,7 +530,7 @@ class Heap {
       accepts |= KindBit(core::AllocationKind::kMalloc);
     }
     if ((accepts & KindBit(kind)) != 0) return;
-    HandleKindMismatch(pointer, kind, entry_point, kFeatures.mismatch);
+    ReportKindMismatch(pointer, kind, entry_point);
   }
 
   // Takes `live` out of everybody else's hands: of two calls at once only one goes on.
@@ -508,12 +538,15 @@ class Heap {
   //          slot_record.h says.
   // Misses:  one after the slot or run was handed out again.
   // Cost:    one atomic operation, on the slow side only.
-  static void Claim(void* pointer, const LiveAllocation& live, EntryPoint entry_point) {
+  // Returns: false when somebody else was first, which was reported.
+  static bool Claim(void* pointer, const LiveAllocation& live, EntryPoint entry_point) {
     core::RecordValue expected = live.value;
-    if (!live.record->compare_exchange_strong(expected, core::kPendingRecord,
-                                              std::memory_order_relaxed)) {
-      ReportBadPointer(pointer, UseOf(entry_point), FactsOf(entry_point).name);
+    if (live.record->compare_exchange_strong(expected, core::kPendingRecord,
+                                             std::memory_order_relaxed)) {
+      return true;
     }
+    ReportBadPointer(pointer, UseOf(entry_point), FactsOf(entry_point).name);
+    return false;
   }
 
   // Ends the life of a claimed allocation whose canary was checked.
@@ -580,7 +613,7 @@ class Heap {
     return FactsOf(entry_point).frees ? PointerUse::kFree : PointerUse::kUse;
   }
 
-  // The live allocation that starts at `pointer`; reports and aborts when there is none.
+  // The live allocation that starts at `pointer`; reports when there is none.
   static LiveAllocation Find(void* pointer, EntryPoint entry_point) {
     const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
     core::SliceDescriptor* slice = core::heap_state.FindSlice(address);
@@ -595,6 +628,7 @@ class Heap {
       }
     }
     ReportBadPointer(pointer, UseOf(entry_point), FactsOf(entry_point).name);
+    return {};
   }
 
   static size_t SizeOf(const LiveAllocation& live) {
@@ -635,13 +669,13 @@ class Heap {
   }
 
   ABSL_ATTRIBUTE_NOINLINE static void* MoveTo(void* pointer, const LiveAllocation& live,
-                                              size_t bytes) {
+                                              size_t bytes, bool intact) {
     void* result = Allocate(bytes, core::AllocationKind::kMalloc);
     if (result == nullptr || !CopyTo(result, pointer, live, bytes)) {
       live.record->store(live.value, std::memory_order_release);
       return nullptr;
     }
-    Release(pointer, live);
+    End(pointer, live, intact);
     return result;
   }
 

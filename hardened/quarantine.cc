@@ -20,12 +20,14 @@ bool Quarantine::Initialise(const QuarantineLimits& limits, size_t wipe_limit) {
   return true;
 }
 
-void Quarantine::CheckStillZero(const void* slot, size_t size) const {
+bool Quarantine::CheckStillZero(const void* slot, size_t size) const {
   // Detects: a write through a stale pointer while the slot was held.
   // Misses:  slots that are not looked at, and a write after this look; the latter is found by
   //          Features::check_on_allocate.
   // Cost:    one pass over the slot, which also brings it into the cache for its next life.
-  if (size <= wipe_limit_ && !IsZero(slot, size)) ReportWriteAfterFree(slot, size, "quarantine");
+  if (ABSL_PREDICT_TRUE(size > wipe_limit_ || IsZero(slot, size))) return true;
+  ReportWriteAfterFree(slot, size, "quarantine");
+  return false;
 }
 
 void Quarantine::Leave(core::ThreadHeap& heap, const Held* leaving, uint32_t count,
@@ -44,7 +46,8 @@ void Quarantine::Leave(core::ThreadHeap& heap, const Held* leaving, uint32_t cou
     __builtin_prefetch(slot.record, 1);
     if (limits_->check_interval != 0 && --until_check_ == 0) {
       until_check_ = limits_->check_interval;
-      CheckStillZero(slot.slot, core::SlotSize(slice.size_class));
+      // A damaged slot is filed nowhere: somebody still has a pointer to it.
+      if (!CheckStillZero(slot.slot, core::SlotSize(slice.size_class))) continue;
     }
     core::Magazine& magazine = heap.magazines[slice.size_class];
     if (into_magazines && magazine.top != magazine.limit) {

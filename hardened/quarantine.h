@@ -96,7 +96,8 @@ class Quarantine {
     const int64_t distance = next_ - oldest_;
     return static_cast<uint32_t>(distance >= 0 ? distance : distance + (end_ - begin_));
   }
-  void CheckStillZero(const void* slot, size_t size) const;
+  // Returns: false when it is damaged, which was reported.
+  bool CheckStillZero(const void* slot, size_t size) const;
 
   Held* next_;
   Held* end_;

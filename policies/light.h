@@ -15,6 +15,9 @@ struct Light {
       // A sample costs some 12 us, all told.
       .sample_interval = 500'000,
       .explain_faults = true,
+      .actions = EventActions{}
+                     .With(Event::kMismatch, EventAction::kIgnore)
+                     .With(Event::kSizedDelete, EventAction::kIgnore),
   };
 };
 

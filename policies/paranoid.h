@@ -29,7 +29,7 @@ struct Paranoid {
       .sample_interval = 100,
       .explain_faults = true,
       .zero_size_faults = true,
-      .mismatch = MismatchAction::kAbort,
+      .check_stated_size = true,
   };
 };
 

@@ -27,7 +27,10 @@ struct Standard {
       .sample_interval = 50'000,
       .explain_faults = true,
       .zero_size_faults = true,
-      .mismatch = MismatchAction::kReport,
+      .check_stated_size = true,
+      .actions = EventActions{}
+                     .With(Event::kMismatch, EventAction::kReport)
+                     .With(Event::kSizedDelete, EventAction::kReport),
   };
 };
 

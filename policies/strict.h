@@ -28,7 +28,7 @@ struct Strict {
       .sample_interval = 10'000,
       .explain_faults = true,
       .zero_size_faults = true,
-      .mismatch = MismatchAction::kAbort,
+      .check_stated_size = true,
   };
 };
 

@@ -8,7 +8,7 @@
 
 #include "hardened/core/empty_slabs.h"
 #include "hardened/core/run.h"
-#include "hardened/damage.h"
+#include "hardened/events.h"
 #include "hardened/hardened.h"
 #include "hardened/prim/page_source.h"
 #include "hardened/prim/raw_writer.h"
@@ -39,7 +39,7 @@ HeapStatistics Collect() {
   counters.deallocations = counters.allocations - counters.live_slots - counters.live_runs;
   counters.mapped_bytes = result.arena.committed_bytes + result.arena.metadata_bytes;
   counters.segments = result.arena.committed_bytes / core::kSegmentSize;
-  counters.mismatches = MismatchCount();
+  counters.mismatches = EventCount(Event::kMismatch) + EventCount(Event::kSizedDelete);
   counters.guards_refused =
       prim::linux_page_source.counters().guards_refused.load(std::memory_order_relaxed);
   return result;

@@ -41,7 +41,8 @@ constexpr Features AddExactSize(Features features, const Features& level) {
 
 constexpr Features AddMismatch(Features features, const Features& level) {
   features = AddExactSize(features, level);
-  features.mismatch = level.mismatch;
+  features.check_stated_size = level.check_stated_size;
+  features.actions = level.actions;
   return features;
 }
 
