@@ -179,9 +179,8 @@ class HeapRunner {
     const core::ThreadHeap::Tally tally = core::heap_registry.Total();
     return {
         .live_slots = tally.taken_slots - tally.remote_sent_slots + zero_size_slots.live(),
-        .live_runs = core::run_counters.live.load(),
-        .live_bytes =
-            tally.taken_bytes - tally.remote_sent_bytes + core::run_counters.live_bytes.load(),
+        .live_runs = tally.live_runs,
+        .live_bytes = tally.taken_bytes - tally.remote_sent_bytes + tally.live_run_bytes,
     };
   }
 

@@ -6,7 +6,8 @@
 // one too long never matches.
 //
 // Of the slack, the first 8 bytes behind the request and the last 8 bytes of the slot hold it,
-// repeated every 8 bytes. Every request leaves at least kRoom bytes of slack.
+// repeated every 8 bytes. Every request in a slot leaves at least kRoom bytes of slack, so that both
+// words are whole.
 //
 // A forked child uses a new key for what it allocates and keeps the old ones to verify what it
 // inherited; the life says which key (kEpochShift).
@@ -33,8 +34,9 @@ struct NoCanary {
 
 struct SlotCanary {
   static constexpr bool kOn = true;
-  // In bytes. Two: one byte can be guessed once in 256 overflows.
-  static constexpr size_t kRoom = 2;
+  // In bytes. A whole word: no mask, no branch. Two bytes would do for detection, but cost more
+  // time, and less than 8 save memory for odd sizes only.
+  static constexpr size_t kRoom = 8;
 
   // The canary of the slot at `slot` in `life`.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static uint64_t Value(uintptr_t slot, uint16_t life) {
@@ -45,24 +47,12 @@ struct SlotCanary {
     return (static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64)) | 1;
   }
 
-  // Writes it into memory whose bytes in front of the slack need not be kept.
-  // Requires: kRoom <= slack < size; size >= 16.
-  //
-  // Here and in Intact() slack is as random as the program's sizes, so nothing branches on it.
+  // Writes it. Requires: kRoom <= slack < size.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void Write(uintptr_t slot, size_t size, size_t slack,
                                                  uint64_t value) {
     const uintptr_t end = slot + size;
-    const uint64_t last = LastWord(slack, value) & LastMask(slack);
-    Store(end - 8, last);
-    Store(end - FirstDistance(slack), slack < 8 ? last : value);
-  }
-
-  // Writes it and keeps the bytes in front of the slack: for an allocation that is in use.
-  static void WriteKeeping(uintptr_t slot, size_t size, size_t slack, uint64_t value) {
-    const uintptr_t end = slot + size;
-    const uint64_t mask = LastMask(slack);
-    Store(end - 8, (Load(end - 8) & ~mask) | (LastWord(slack, value) & mask));
-    if (slack > 8) Store(end - slack, value);
+    Store(end - slack, value);
+    Store(end - 8, LastWord(slack, value));
   }
 
   // Detects: a write behind the request that changed a byte of the first 8 or the last 8 of the
@@ -72,17 +62,26 @@ struct SlotCanary {
   ABSL_ATTRIBUTE_ALWAYS_INLINE static bool Intact(uintptr_t slot, size_t size, size_t slack,
                                                   uint64_t value) {
     const uintptr_t end = slot + size;
-    const uint64_t in_last = (Load(end - 8) ^ LastWord(slack, value)) & LastMask(slack);
-    const uint64_t first = Load(end - FirstDistance(slack));
-    const uint64_t in_first = first ^ (slack < 8 ? first : value);
-    return (in_last | in_first) == 0;
+    return ((Load(end - slack) ^ value) | (Load(end - 8) ^ LastWord(slack, value))) == 0;
+  }
+
+  // The same for what ends a run, which may be as little as one byte: of the 8 bytes in front of
+  // `end` those that belong to the slack. Requires: 1 <= slack.
+  static void WriteTail(uintptr_t end, size_t slack, uint64_t value) {
+    const uint64_t mask = LastMask(slack);
+    Store(end - 8, (Load(end - 8) & ~mask) | (LastWord(slack, value) & mask));
+    if (slack > 8) Store(end - slack, value);
+  }
+  static bool TailIntact(uintptr_t end, size_t slack, uint64_t value) {
+    const uint64_t changed = (Load(end - 8) ^ LastWord(slack, value)) & LastMask(slack);
+    return changed == 0 && (slack <= 8 || Load(end - slack) == value);
   }
 
   // A whole canary in front of an allocation. Requires: the 8 bytes there belong to it.
   static void WriteInFront(uintptr_t start, uint64_t value) { Store(start - 8, value); }
   static bool IntactInFront(uintptr_t start, uint64_t value) { return Load(start - 8) == value; }
 
-  // The address of the first changed byte. Requires: !Intact().
+  // The address of the first changed byte. Requires: !Intact(), or !TailIntact() of slot + size.
   static uintptr_t FirstDamage(uintptr_t slot, size_t size, size_t slack, uint64_t value);
 
  private:
@@ -94,9 +93,6 @@ struct SlotCanary {
   static constexpr uint64_t LastMask(size_t slack) {
     return ~uint64_t{0} << (slack < 8 ? 64 - 8 * slack : 0);
   }
-  // From the end of the slot back to the word that starts with the slack; the last word when the
-  // slack is shorter than a word.
-  static constexpr size_t FirstDistance(size_t slack) { return slack < 8 ? 8 : slack; }
   ABSL_ATTRIBUTE_ALWAYS_INLINE static uint64_t Load(uintptr_t address) {
     uint64_t word;
     __builtin_memcpy(&word, reinterpret_cast<const void*>(address), sizeof(word));

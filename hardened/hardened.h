@@ -25,13 +25,26 @@ typedef struct hardened_counters {
   uint64_t segments;       /* committed heap segments of 4 MiB */
   uint64_t mismatches;     /* allocations ended by the wrong call or with the wrong size */
   uint64_t guards_refused; /* guards that the system did not allow */
+  uint64_t bad_pointers;   /* double, invalid and foreign frees that the policy let pass */
+  uint64_t damages;        /* damaged canaries and writes after free that the policy let pass */
 } hardened_counters;
 
 /* Fills *out. Returns 0, or -1 when out is null. */
 int hardened_get_counters(hardened_counters* out);
 
-/* The level of the library in charge: "light", "standard", "strict", "paranoid". Never null. */
+/* The level in force: "light", "standard", "strict", "paranoid", the name of a custom level, or "off"
+ * where the system's policy leaves the program on libc's malloc. Never null. */
 const char* hardened_level(void);
+
+/* All that holds in this process and is not the level's own value, in the language of
+ * HARDENED_OPTIONS: "level=strict:quarantine=4M:mismatch=report". Never null, never changes. */
+const char* hardened_policy(void);
+
+/* A program may define this to choose its own default, in the same language. It counts more than the
+ * build, less than the environment, and never goes below what the system's policy files set. The
+ * executable must export it (-Wl,--export-dynamic-symbol=hardened_default_options) for a preloaded
+ * library to see it. */
+extern const char hardened_default_options[];
 
 #ifdef __cplusplus
 }

@@ -127,7 +127,7 @@ class Heap {
       return FreeSlow(pointer, stated, entry_point);
     }
     const core::SizeClass size_class = slice.size_class;
-    const size_t size = kSlotSizes[size_class];
+    const size_t size = core::kSlotSizes[size_class];
     if (stated != kSizeNotStated && ABSL_PREDICT_FALSE(size - core::SlackOf(value) != stated)) {
       return FreeSlow(pointer, stated, entry_point);
     }
@@ -151,7 +151,7 @@ class Heap {
     }
     if constexpr (kFeatures.quarantine.bytes > 0) {
       Quarantine& quarantine = PlugsOf(*heap).quarantine;
-      if (quarantine.Add(pointer, index, kWeights[size_class])) return Evict();
+      if (quarantine.Add(pointer, size_class, kWeights[size_class])) return Evict();
     } else {
       core::Magazine& magazine = heap->magazines[size_class];
       if (ABSL_PREDICT_FALSE(magazine.top == magazine.limit)) {
@@ -220,17 +220,9 @@ class Heap {
 
   static constexpr size_t kSizeNotStated = SIZE_MAX;
 
-  static constexpr auto kSlotSizes = [] {
-    std::array<uint32_t, core::kSizeClassCount> sizes{};
-    for (unsigned c = 0; c < sizes.size(); ++c) {
-      sizes[c] = static_cast<uint32_t>(core::SlotSize(static_cast<core::SizeClass>(c)));
-    }
-    return sizes;
-  }();
-
   // What a slot counts for in the quarantine.
   static constexpr auto kWeights = [] {
-    std::array<uint32_t, core::kSizeClassCount> weights = kSlotSizes;
+    std::array<uint32_t, core::kSizeClassCount> weights = core::kSlotSizes;
     for (uint32_t& weight : weights) {
       weight = static_cast<uint32_t>(kFeatures.quarantine.WeightOf(weight));
     }
@@ -245,7 +237,7 @@ class Heap {
 
   static constexpr core::RecordValue LiveValue(core::SizeClass size_class, size_t bytes,
                                                core::AllocationKind kind) {
-    return core::LiveRecord(kind, kFeatures.exact_size ? kSlotSizes[size_class] - bytes : 0);
+    return core::LiveRecord(kind, kFeatures.exact_size ? core::kSlotSizes[size_class] - bytes : 0);
   }
 
   // True for records that the fast walk may free without a closer look.
@@ -264,7 +256,7 @@ class Heap {
                                                    const core::MagazineEntry& entry,
                                                    core::SizeClass size_class, size_t bytes,
                                                    core::AllocationKind kind, bool zeroed) {
-    const size_t size = kSlotSizes[size_class];
+    const size_t size = core::kSlotSizes[size_class];
     if (zeroed || kFeatures.check_on_allocate) {
       const bool known_zero = core::IsKnownZero(entry.record->load(std::memory_order_relaxed));
       if constexpr (kFeatures.check_on_allocate) {
@@ -279,12 +271,7 @@ class Heap {
       entry.record[1].store(life, std::memory_order_relaxed);
       const uintptr_t address = reinterpret_cast<uintptr_t>(entry.slot);
       const size_t slack = size - bytes;
-      const uint64_t value = SlotCanary::Value(address, life);
-      if (zeroed) {
-        SlotCanary::WriteKeeping(address, size, slack, value);
-      } else {
-        SlotCanary::Write(address, size, slack, value);
-      }
+      SlotCanary::Write(address, size, slack, SlotCanary::Value(address, life));
     }
     // Pairs with the acquire load of the sweep: a live slot has its canary.
     entry.record->store(LiveValue(size_class, bytes, kind), std::memory_order_release);
@@ -295,7 +282,7 @@ class Heap {
   ABSL_ATTRIBUTE_NOINLINE static void* AllocateInstead(core::MagazineEntry damaged,
                                                        core::SizeClass size_class, size_t bytes,
                                                        core::AllocationKind kind, bool zeroed) {
-    ReportWriteAfterFree(damaged.slot, kSlotSizes[size_class], "malloc");
+    ReportWriteAfterFree(damaged.slot, core::kSlotSizes[size_class], "malloc");
     damaged.record->store(core::kFreedRecord, std::memory_order_relaxed);
     return AllocateSlot(size_class, bytes, kind, zeroed);
   }
@@ -426,7 +413,7 @@ class Heap {
     if (run.data != run.pages) SlotCanary::WriteInFront(run.data, value);
     const size_t slack = RunSlack(run);
     if (slack == 0) return;
-    SlotCanary::WriteKeeping(run.data, run.requested + slack, slack, value);
+    SlotCanary::WriteTail(run.data + run.requested + slack, slack, value);
   }
 
   // Reports when the canary of a live allocation is damaged.
@@ -436,7 +423,7 @@ class Heap {
       if (live.is_zero_size()) return true;
       const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
       size_t slack = core::SlackOf(live.value);
-      size_t size = kSlotSizes[live.slice->size_class];
+      size_t size = core::kSlotSizes[live.slice->size_class];
       if (live.is_run()) {
         slack = RunSlack(live.run());
         size = live.run().requested + slack;
@@ -446,7 +433,9 @@ class Heap {
       // nothing may write.
       const bool front_intact = !live.is_run() || live.run().data == live.run().pages ||
                                 SlotCanary::IntactInFront(address, value);
-      const bool end_intact = slack == 0 || SlotCanary::Intact(address, size, slack, value);
+      const bool end_intact = slack == 0 || (live.is_run()
+                                                 ? SlotCanary::TailIntact(address + size, slack, value)
+                                                 : SlotCanary::Intact(address, size, slack, value));
       if (front_intact && end_intact) return true;
       // Freed in this very moment by another thread, which wiped it?
       const core::RecordValue now = live.record->load(std::memory_order_acquire);
@@ -555,7 +544,7 @@ class Heap {
       live.record->store(core::kFreedRecord, std::memory_order_relaxed);
       const bool sampled = live.run().trace != nullptr;
       if (sampled) NoteSampleFreed(live.run());
-      const size_t hold_bytes = kFeatures.core.run_hold_bytes;
+      const size_t hold_bytes = core::heap_constants->options.run_hold_bytes;
       core::FreeRun(live.run(),
                     sampled && hold_bytes < kSampleHoldBytes ? kSampleHoldBytes : hold_bytes);
       return;
@@ -570,7 +559,7 @@ class Heap {
     if (owner == core::current_heap) {
       if constexpr (kFeatures.check_neighbours) {
         const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
-        CheckNeighbours(*live.slice, live.slice->IndexOf(address), address, kSlotSizes[size_class],
+        CheckNeighbours(*live.slice, live.slice->IndexOf(address), address, core::kSlotSizes[size_class],
                         "free");
       }
     }
@@ -589,7 +578,7 @@ class Heap {
 
   static void Wipe(void* pointer, core::SizeClass size_class) {
     if constexpr (kFeatures.wipe_limit > 0) {
-      const size_t size = kSlotSizes[size_class];
+      const size_t size = core::kSlotSizes[size_class];
       if (size <= kFeatures.wipe_limit) WipeSlot(pointer, size);
     }
   }
@@ -636,7 +625,7 @@ class Heap {
     if (live.is_run()) {
       return kFeatures.exact_size ? live.run().requested : live.run().capacity();
     }
-    return kSlotSizes[live.slice->size_class] - core::SlackOf(live.value);
+    return core::kSlotSizes[live.slice->size_class] - core::SlackOf(live.value);
   }
 
   // ---- realloc
@@ -653,13 +642,13 @@ class Heap {
       if (!core::ResizeRun(live.run(), bytes)) return false;
       if constexpr (kFeatures.canary) WriteRunCanary(live.run());
     } else {
-      const size_t size = kSlotSizes[live.slice->size_class];
+      const size_t size = core::kSlotSizes[live.slice->size_class];
       if (bytes > size - Canary::kRoom || bytes < size / 2) return false;
       const size_t slack = kFeatures.exact_size ? size - bytes : 0;
       if (slack > core::kMaxSlack) return false;
       if constexpr (kFeatures.canary) {
         const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
-        SlotCanary::WriteKeeping(address, size, slack, SlotCanary::Value(address, live.life()));
+        SlotCanary::Write(address, size, slack, SlotCanary::Value(address, live.life()));
       }
       resized = core::LiveRecord(kind, slack);
     }

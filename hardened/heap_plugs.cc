@@ -3,6 +3,7 @@
 #include "hardened/fault_report.h"
 #include "hardened/fork.h"
 #include "hardened/guarded_sample.h"
+#include "hardened/prim/environment.h"
 #include "hardened/prim/lock.h"
 #include "hardened/zero_size.h"
 
@@ -25,7 +26,8 @@ bool Prepare(core::ThreadHeap& heap) {
     plugs.epoch_bits = static_cast<uint16_t>(AllSecrets().epoch << kEpochShift);
   }
   return features.quarantine.bytes == 0 || plugs.quarantine.initialised() ||
-         plugs.quarantine.Initialise(features.quarantine, features.wipe_limit);
+         plugs.quarantine.Initialise(features.quarantine, features.wipe_limit,
+                                     features.check_on_allocate);
 }
 
 void Drain(core::ThreadHeap& heap) {
@@ -50,11 +52,16 @@ void KeepInQuarantine(core::ThreadHeap& heap, core::MagazineEntry entry,
   const size_t size = core::SlotSize(size_class);
   entry.record->store(size <= features.wipe_limit ? core::kFreedZeroRecord : core::kFreedRecord,
                       std::memory_order_relaxed);
-  const uintptr_t address = reinterpret_cast<uintptr_t>(entry.slot);
-  const uint32_t index = core::heap_state.FindSlice(address)->IndexOf(address);
-  if (quarantine.Add(entry.slot, index, features.quarantine.WeightOf(size))) {
+  if (quarantine.Add(entry.slot, size_class, features.quarantine.WeightOf(size))) {
     quarantine.Evict(heap);
   }
+}
+
+[[gnu::weak]] void ConfigureFeatures(Features* features) {
+  features->core.seeded =
+      !prim::RunsWithRaisedPrivileges() &&
+      prim::ParseUnsigned(prim::FindEnvironment("HARDENED_SEED", prim::ProcessEnvironment()),
+                          &features->core.seed);
 }
 
 namespace {
@@ -63,10 +70,12 @@ bool StartOnce(const Features& features) {
   const prim::LockGuard guard(start_lock);
   if (core::heap_state.started()) return true;
   if (!active_features.sealed()) {
-    active_features.Writable() = features;
+    Features& active = active_features.Writable();
+    active = features;
+    ConfigureFeatures(&active);
     active_features.Seal();
   }
-  core::CoreOptions options = features.core;
+  core::CoreOptions options = active_features->core;
   options.plug.prepare = &Prepare;
   options.plug.forget_trace = &ForgetTrace;
   if (features.quarantine.bytes > 0) {
@@ -85,7 +94,7 @@ bool StartHeap(const Features& features) {
   if (!StartOnce(features)) return false;
   // Early, so that they run after the prepare handlers of others, which may still allocate.
   EnsureForkHandlers();
-  if (features.explain_faults) InstallFaultHandler();
+  if (active_features->explain_faults) InstallFaultHandler();
   return true;
 }
 

@@ -36,7 +36,12 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline uint16_t NextLife(core::HeapFront& heap) {
 void KeepInQuarantine(core::ThreadHeap& heap, core::MagazineEntry entry,
                       core::SizeClass size_class);
 
-// Starts the heap of the process with a level: secrets, plugs, constants. Idempotent.
+// A socket for who decides about this process: changes the features of the level before they are
+// sealed. Called once, before the first allocation; must not allocate. Weak: without the shim's
+// policy engine it obeys HARDENED_SEED and nothing else.
+void ConfigureFeatures(Features* features);
+
+// Starts the heap of the process with a level: policy, secrets, plugs, constants. Idempotent.
 // Returns: false when there is not enough memory.
 bool StartHeap(const Features& features);
 

@@ -1,16 +1,16 @@
 // Quarantine: freed slots wait before they can be handed out again.
 //
 // Two stages for each thread heap, all classes together, bounded in bytes. A free puts its slot at
-// the end of a ring, first in first out. When the two hold more than their budget, slots leave in
-// batches, each drawn at random from a block; an empty block is filled with the oldest third of the
-// ring, at most kBlock slots. So a slot waits while two thirds of the budget pass by, and after
+// the end of a ring, first in first out. When more is held than the budget, slots leave in batches,
+// each drawn at random from the block: the oldest third of the ring, at most kBlock slots, cut off
+// when the last block is empty. So a slot waits while two thirds of the budget pass by, and after
 // that neither the moment nor the order of its return can be told from the frees: which of a group
 // of freed slots returns first is as open as the block is long. (Letting slots pass one by one
 // through a pool, or out of a sliding window, is not: the first of a group to return is then one of
 // the first few dozen freed, as in the birthday problem.)
 //
 // What leaves was wiped when it was freed, and one in check_interval slots is checked to be still
-// zero.
+// zero; where every allocation is checked, only what leaves to a slab.
 //
 // A slot counts for its weight: at least `least_weight`, which bounds the ring; above that a
 // multiple of its size, so that big slots do not push a program's working set out of the cache.
@@ -51,8 +51,8 @@ class Quarantine {
 
   // Holds a freed slot. `weight` is that of its size in the limits.
   // Returns: whether slots must leave now; the caller then calls Evict().
-  ABSL_ATTRIBUTE_ALWAYS_INLINE bool Add(void* slot, uint32_t index, size_t weight) {
-    *next_ = reinterpret_cast<uintptr_t>(slot) | Held{index} << kIndexShift;
+  ABSL_ATTRIBUTE_ALWAYS_INLINE bool Add(void* slot, core::SizeClass size_class, size_t weight) {
+    *next_ = reinterpret_cast<uintptr_t>(slot) | Held{size_class} << kClassShift;
     ++next_;
     if (ABSL_PREDICT_FALSE(next_ == end_)) next_ = begin_;
     budget_ -= static_cast<int64_t>(weight);
@@ -60,9 +60,10 @@ class Quarantine {
   }
 
   // Readies an empty quarantine. Slots up to `wipe_limit` bytes are zero when they are added.
-  // `limits` must outlive it.
+  // `checked_later`: slots from a magazine are checked when they are handed out. `limits` must
+  // outlive it.
   // Returns: false when there is no memory for the ring.
-  bool Initialise(const QuarantineLimits& limits, size_t wipe_limit);
+  bool Initialise(const QuarantineLimits& limits, size_t wipe_limit, bool checked_later);
   bool initialised() const { return begin_ != nullptr; }
 
   // Lets slots leave until the budget holds again, and some more.
@@ -74,28 +75,22 @@ class Quarantine {
   void CountHeld(uint64_t* slots, uint64_t* bytes) const;
 
  private:
-  // A slot: its address, and above that its index in its slab.
+  // A slot: its address, and above that its class.
   using Held = uint64_t;
-  static constexpr unsigned kIndexShift = 48;
-  static_assert(core::kMaxSlotsPerSlab <= 1u << (64 - kIndexShift));
-  // How many move on at a time.
+  static constexpr unsigned kClassShift = 48;
+  // At most so many leave at a time.
   static constexpr uint32_t kBatch = 64;
 
-  static uintptr_t AddressOf(Held held) { return held & ((Held{1} << kIndexShift) - 1); }
-  Held TakeOldest() {
-    const Held held = *oldest_;
-    oldest_ = oldest_ + 1 == end_ ? begin_ : oldest_ + 1;
-    return held;
+  static uintptr_t AddressOf(Held held) { return held & ((Held{1} << kClassShift) - 1); }
+  static core::SizeClass ClassOf(Held held) {
+    return static_cast<core::SizeClass>(held >> kClassShift);
   }
-  // Files slots that leave: into magazines that have room, else into their slabs.
-  void Leave(core::ThreadHeap& heap, const Held* leaving, uint32_t count, bool into_magazines);
-  void FillBlock();
-  // Some slot of the block. Requires: it is not empty.
-  Held DrawFromBlock(core::ThreadHeap& heap);
-  uint32_t ring_size() const {
-    const int64_t distance = next_ - oldest_;
-    return static_cast<uint32_t>(distance >= 0 ? distance : distance + (end_ - begin_));
-  }
+  // Lets at most `most` slots leave, until `budget` is left: into magazines that have room if
+  // `into_magazines`, else into their slabs.
+  // Returns: how many.
+  uint32_t Leave(core::ThreadHeap& heap, uint32_t most, int64_t budget, bool into_magazines);
+  // Requires: the block is empty. Returns: false when the ring is, too.
+  bool CutBlock();
   // Returns: false when it is damaged, which was reported.
   bool CheckStillZero(const void* slot, size_t size) const;
 
@@ -103,12 +98,13 @@ class Quarantine {
   Held* end_;
   Held* begin_;
   int64_t budget_;
-  Held* oldest_;
-  Held* block_;
+  Held* oldest_;  // of the ring, behind the block
+  Held* block_;   // within the ring's places, not across their end
   const QuarantineLimits* limits_;
   uint32_t wipe_limit_;
   uint32_t until_check_;
   uint32_t block_size_;
+  bool checked_later_;
 };
 
 }  // namespace hardened

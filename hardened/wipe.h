@@ -21,20 +21,25 @@ inline constexpr size_t kWipeInline = 512;
 
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline void WipeInline(void* slot, size_t size) {
   constexpr WipeUnit kZero = {0, 0};
-  const auto at = [slot](size_t offset) -> WipeUnit& {
-    return *reinterpret_cast<WipeUnit*>(static_cast<char*>(slot) + offset);
-  };
-  const size_t last = size - sizeof(WipeUnit);
-  // Up to 64 bytes: four stores, some of them to the same place, and no branch on the size.
-  at(0) = kZero;
-  at(last < 16 ? last : 16) = kZero;
-  at(last < 32 ? last : 32) = kZero;
-  at(last) = kZero;
-  for (size_t offset = 48; offset < last; offset += 64) {
-    at(offset) = kZero;
-    at(offset + 16 < last ? offset + 16 : last) = kZero;
-    at(offset + 32 < last ? offset + 32 : last) = kZero;
-    at(offset + 48 < last ? offset + 48 : last) = kZero;
+  char* const start = static_cast<char*>(slot);
+  char* const end = start + size;
+  const auto zero = [](char* at) { *reinterpret_cast<WipeUnit*>(at) = kZero; };
+  // From both ends; in the middle some are stored twice.
+  zero(start);
+  zero(end - 16);
+  if (size <= 32) return;
+  zero(start + 16);
+  zero(end - 32);
+  if (size <= 64) return;
+  zero(start + 32);
+  zero(start + 48);
+  zero(end - 64);
+  zero(end - 48);
+  for (char* at = start + 64; at < end - 64; at += 64) {
+    zero(at);
+    zero(at + 16);
+    zero(at + 32);
+    zero(at + 48);
   }
 }
 
@@ -53,9 +58,14 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline bool IsZero(const void* slot, size_t size) {
   const WipeUnit* unit = static_cast<const WipeUnit*>(slot);
   const WipeUnit* const end = unit + size / sizeof(WipeUnit);
   WipeUnit any = {0, 0};
-  do {
-    any |= *unit++;
-  } while (unit != end);
+  WipeUnit other = {0, 0};
+  // Two sums, so that an addition need not wait for the one before.
+  for (; end - unit >= 4; unit += 4) {
+    any |= unit[0] | unit[1];
+    other |= unit[2] | unit[3];
+  }
+  for (; unit != end; ++unit) any |= *unit;
+  any |= other;
   return (any[0] | any[1]) == 0;
 }
 

@@ -7,13 +7,18 @@
 //   /opt/legacy/**       disable
 //
 // A pattern is '*' (every program) or starts with '/': '?' and '*' match within one component, '**'
-// also across '/', '[' has no meaning, '\' makes the next byte literal. All matching lines count,
+// also across '/', '[' has no meaning, '\' makes the next byte literal (a space, too). Words are
+// separated by spaces and tabs; '#' is a comment where a word could start. All matching lines count,
 // in order; of a setting said twice the last one holds.
+//
+// Control bytes other than tab and newline are not allowed: the word that holds one is void, and a
+// carriage return at the end of a line is told and skipped. Lines above 4 KiB are void.
 //
 // The files are DIRECTORY/policy, then DIRECTORY/policy.d/*.policy in the order of their names
 // (bytewise). The directory, policy.d and each file must belong to root and must not be writable by
 // group or others, or they are refused with a reason; so are links, and files above 64 KiB. A file
-// that is refused says nothing; the others still count.
+// that is refused says nothing; the others still count. Nothing is read below a directory that is
+// refused. Hidden files (".x.policy") are skipped.
 //
 // Threads: call at start-up, once. Allocates nothing; memory is mapped for the time of the call.
 
@@ -31,9 +36,11 @@ namespace hardened::policies {
 
 inline constexpr char kPolicyDirectory[] = "/etc/hardened";
 inline constexpr size_t kMaxPolicyFileBytes = 64 * 1024;
-inline constexpr uint32_t kMaxPolicyFiles = 64;  // in policy.d; further ones are refused, told
+inline constexpr size_t kMaxPolicyLineBytes = 4096;
+inline constexpr uint32_t kMaxPolicyFiles = 64;  // in policy.d; those last by name are refused
 
-// Whether `pattern` matches the absolute path. Linear in their product at worst; no recursion.
+// Whether `pattern` matches the absolute path. Linear in their product at worst; no recursion. An
+// invalid pattern, or one above kMaxPolicyLineBytes, matches nothing.
 bool MatchesProgram(std::string_view pattern, std::string_view path);
 bool IsValidPattern(std::string_view pattern);
 
@@ -54,8 +61,8 @@ bool ParsePolicyText(std::string_view text, std::string_view program, Settings* 
                      ComplaintSink& sink, RuleSink* rules);
 
 enum class Refusal : uint8_t {
-  kCannotRead,     // open, fstat or mmap failed for another reason than that it does not exist
-  kNotRegular,     // or a link
+  kCannotRead,  // a system call failed for another reason than that the file does not exist
+  kNotRegular,  // or a link; of a directory: not one, or a link
   kWrongOwner,
   kWritableByOthers,
   kTooLarge,

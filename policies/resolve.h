@@ -5,13 +5,14 @@
 // settings in both, HARDENED_OPTIONS holds). With AT_SECURE the environment counts for nothing.
 //
 // The floor: a `floor` of the policy files; else the level that the policy files set; else that of
-// the build. Program and environment choose any level from the floor on; a lower one leaves the
-// level in force and is told. Where the policy files said anything about this program, program and
+// the build. A level of build or files below it is raised to it. Program and environment choose any
+// level from the floor on; a lower one leaves the level in force and is told. Where the policy files said anything about this program, program and
 // environment also may not weaken any other setting (Weakens()) below what the level of the floor
 // and the files give; where they said nothing, they are free.
 //
 // A setting without effect at the resolved level (SettingFacts::needs) is told, and dropped.
-// `audit` makes every action that is `abort` and was not set by itself `report`.
+// `audit` makes every action that is `abort` and was not set by itself `report`. Of program and
+// environment, settings that are file_only do not count; the parser lets none through.
 //
 // Threads: pure.
 
@@ -34,6 +35,7 @@ struct PolicyInputs {
   Level build_level = Level::kStandard;
   Level build_floor = Level::kLight;
   // The library has one level only: level and floor elsewhere that differ are told, and ignored.
+  // It is the floor, too.
   bool fixed_level = false;
   Settings files;
   Settings program;
@@ -45,7 +47,7 @@ struct ResolvedPolicy {
   Level level = Level::kStandard;
   Level floor = Level::kLight;
   bool disabled = false;
-  // What holds besides the level: settings that were given, allowed, and have an effect; the
+  // What holds besides level and floor: settings that were given, allowed, and have an effect; the
   // actions that `audit` made are in it.
   Settings settings;
   Origin level_origin = Origin::kBuild;
@@ -58,7 +60,7 @@ enum class Rejection : uint8_t {
   kWeakens,
   kFixedLevel,
   kNoEffectAtLevel,
-  kSecure,  // the environment, as a whole
+  kSecure,  // all that the environment said
 };
 std::string_view TextOf(Rejection rejection);
 
@@ -75,7 +77,8 @@ ResolvedPolicy Resolve(const PolicyInputs& inputs, RejectionSink& sink);
 // The values of a level.
 const Features& FeaturesOf(Level level);
 
-// Writes the settings over the features of their level.
+// Writes the settings over the features of their level. level, floor, disable and audit are no
+// features.
 void ApplySettings(const Settings& settings, Features* features);
 
 // The value of a setting in `features`, for those that are values there (all but level, floor,

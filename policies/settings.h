@@ -52,9 +52,9 @@ inline constexpr unsigned kSettingCount = 21;
 enum class ValueType : uint8_t {
   kLevel,    // light, standard, strict, paranoid
   kBytes,    // 4096, 64K, 4M, 1G
-  kNumber,   // decimal
+  kNumber,   // decimal, without a suffix
   kRate,     // 1/N, or 0: never. The value is N.
-  kWindow,   // "uniform" (the value is 0) or bytes
+  kWindow,   // "uniform" (the value is 0, whatever the range) or bytes
   kBoolean,  // on, off, true, false, yes, no, 1, 0; the bare name means on
   kAction,   // abort, report, ignore (the values of EventAction in hardened/features.h)
 };
@@ -64,7 +64,7 @@ enum class Stronger : uint8_t {
   kNeither,  // not a matter of protection
   kGreater,
   kLess,
-  kLessNotZero,  // less, but 0 is the weakest (1 in N; guards each N slabs)
+  kLessNotZero,      // less, but 0 is the weakest (1 in N; guards each N slabs)
   kZeroThenGreater,  // 0 is the strongest, then the greater (windows)
   kUnset,            // any use weakens (seed, audit, disable)
 };
@@ -112,17 +112,19 @@ enum class Complaint : uint8_t {
   kMissingValue,
   kMalformedValue,
   kOutOfRange,
-  kDuplicate,      // said twice in one text; the last one counts
-  kNotAllowedHere, // file_only, elsewhere
-  kBadPattern,     // a program pattern that is not '*' and does not start with '/'
-  kMissingSetting, // a line of a policy file with a pattern and nothing else
-  kControlByte,    // a byte that no policy file may have
+  kDuplicate,       // said twice in one text; the last one counts
+  kNotAllowedHere,  // file_only, elsewhere
+  kBadPattern,      // a program pattern that is neither '*' nor starts with '/', or ends with '\'
+  kMissingSetting,  // a line of a policy file with a pattern and nothing else
+  kControlByte,     // a byte that no policy file may have
   kLineTooLong,
 };
 std::string_view TextOf(Complaint complaint);
 
-// Told about each complaint. `word` points into the parsed text; line and column count from 1 (line
-// 1 for texts that are not files). Must not allocate when used at start-up.
+// Told about each complaint. `word` is the part of the parsed text that is meant: a whole setting
+// with its value, a pattern, a byte, the start of a line. line and column are where it begins; they
+// count from 1, columns in bytes (line 1 for texts that are not files). `word` may hold any bytes:
+// escape it for terminals. Must not allocate when used at start-up.
 class ComplaintSink {
  public:
   virtual void Complain(Complaint complaint, std::string_view word, uint32_t line,
@@ -131,6 +133,11 @@ class ComplaintSink {
  protected:
   ~ComplaintSink() = default;
 };
+
+// One `name` or `name=value`.
+// Returns: false, and leaves *setting and *value alone, when it is not one; *complaint says why.
+bool ParseSetting(std::string_view text, bool is_policy_file, Setting* setting, uint64_t* value,
+                  Complaint* complaint);
 
 // Adds what `text` says to *settings: settings separated by `separator`; empty ones are skipped. A
 // malformed or unknown one changes nothing and is told to `sink`.
@@ -153,7 +160,8 @@ void PrintSettings(const Settings& settings, char separator, prim::RawWriter& ou
 void PrintValue(Setting setting, uint64_t value, prim::RawWriter& out);
 
 // Whether replacing `old_value` by `new_value` lowers protection. kUnset settings: whether
-// new_value is not 0 (false) and differs from old_value.
+// new_value is not 0 (false) and differs from old_value; a seed, where 0 is a value like others:
+// whether they differ (to set one where none was always does).
 bool Weakens(Setting setting, uint64_t old_value, uint64_t new_value);
 
 }  // namespace hardened::policies

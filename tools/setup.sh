@@ -9,6 +9,8 @@ ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 BUILD_PACKAGES=(bazel-bootstrap g++ binutils libabsl-dev)
 # What the tests need beyond that.
 TEST_PACKAGES=(googletest libbenchmark-dev python3)
+# What the tests outside of Bazel need beyond that.
+OUTSIDE_PACKAGES=(cmake make pkg-config)
 # What the clang and sanitizer passes need beyond that.
 CLANG_PACKAGES=(clang-19 lld-19 llvm-19 libclang-rt-19-dev)
 

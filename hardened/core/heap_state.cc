@@ -3,7 +3,6 @@
 #include <new>
 
 #include "hardened/prim/entropy.h"
-#include "hardened/prim/environment.h"
 #include "hardened/prim/page_source.h"
 #include "hardened/prim/system_info.h"
 
@@ -34,7 +33,7 @@ constinit HeapState heap_state;
 
 bool HeapState::Start(const CoreOptions& options, const char* level, bool (*before_first_use)()) {
   // After an attempt that failed late, the arena is there already.
-  if (arena_count_.load(std::memory_order_relaxed) == 0 && !MakeFirstArena()) return false;
+  if (arena_count_.load(std::memory_order_relaxed) == 0 && !MakeFirstArena(options)) return false;
   if (before_first_use != nullptr && !before_first_use()) return false;
   first_arena_.set_purge_policy(options.purge);
   HeapConstants& constants = heap_constants.Writable();
@@ -54,18 +53,15 @@ bool HeapState::Start(const CoreOptions& options, const char* level, bool (*befo
   return true;
 }
 
-bool HeapState::MakeFirstArena() {
+bool HeapState::MakeFirstArena(const CoreOptions& options) {
   const prim::LockGuard guard(arenas_lock_);
   prim::linux_page_source.SettleGuards();
   // The random state and, later, the link keys.
   prim::linux_page_source.ExcludeFromDumps(this, sizeof(*this));
   prim::linux_page_source.ExcludeFromDumps(&heap_constants, sizeof(heap_constants));
-  uint64_t seed = 0;
   std::byte key[prim::RandomStream::kKeyBytes] = {};
-  if (!prim::RunsWithRaisedPrivileges() &&
-      prim::ParseUnsigned(prim::FindEnvironment("HARDENED_SEED", prim::ProcessEnvironment()),
-                          &seed)) {
-    __builtin_memcpy(key, &seed, sizeof(seed));
+  if (options.seeded) {
+    __builtin_memcpy(key, &options.seed, sizeof(options.seed));
   } else {
     prim::FillEntropy(key);
   }

@@ -67,6 +67,9 @@ struct CoreOptions {
   // Every n-th new slab of a thread has a guard of one slice behind it; 0: none. Requires
   // isolate_classes.
   uint32_t guard_slab_interval = 0;
+  // Random numbers come from `seed` instead of the system, so that a run can be repeated.
+  uint64_t seed = 0;
+  bool seeded = false;
 };
 
 // Fixed at first use, read-only afterwards.
@@ -128,7 +131,7 @@ class alignas(4096) HeapState {
 
   ArenaCounters Counters();
 
-  // Seeds a random stream from the process's entropy, or from HARDENED_SEED.
+  // Seeds a random stream from the process's entropy, or from CoreOptions::seed.
   void SeedStream(prim::RandomStream& random);
 
   // fork(): takes and releases every lock of this object and its arenas.
@@ -139,7 +142,7 @@ class alignas(4096) HeapState {
   static constexpr uint32_t kMaxArenas = 256;
 
   void MakeSpareArena(Arena& source) ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
-  bool MakeFirstArena() ABSL_LOCKS_EXCLUDED(arenas_lock_);
+  bool MakeFirstArena(const CoreOptions& options) ABSL_LOCKS_EXCLUDED(arenas_lock_);
   // Adds an arena of at least `least_bytes`, unless there are more than `seen` already.
   // Returns: whether there is one to try that the caller has not seen.
   bool AddArena(size_t least_bytes, bool for_metadata, uint32_t seen)

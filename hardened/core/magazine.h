@@ -34,10 +34,10 @@ struct Magazine {
 };
 static_assert(sizeof(Magazine) == 32);
 
-// Slots that one magazine may hold: at most 64 KiB of memory, at most 256 slots, at least 2.
+// Slots that one magazine may hold: at most 64 KiB of memory, at most 1,024 slots, at least 2.
 constexpr uint32_t MagazineCapacity(SizeClass size_class) {
   const size_t by_bytes = 64 * 1024 / SlotSize(size_class);
-  return static_cast<uint32_t>(by_bytes > 256 ? 256 : by_bytes < 2 ? 2 : by_bytes);
+  return static_cast<uint32_t>(by_bytes > 1024 ? 1024 : by_bytes < 2 ? 2 : by_bytes);
 }
 
 }  // namespace hardened::core

@@ -95,7 +95,6 @@ void ReleaseList(Run* list, uint64_t now_ms) {
 
 constinit HeldRuns held_runs;
 constinit RunCache run_cache;
-constinit RunCounters run_counters;
 
 bool HeldRuns::Hold(Run& run, size_t limit_bytes, uint64_t now_ms) {
   if (run.lost || run.page_bytes > limit_bytes) return false;
@@ -103,8 +102,6 @@ bool HeldRuns::Hold(Run& run, size_t limit_bytes, uint64_t now_ms) {
   if (!pages.InstallGuard(Pointer(run.pages), run.page_bytes, prim::GuardChange::kWhole)) {
     return false;
   }
-  // Guards by protection keep the memory under them.
-  pages.Drop(Pointer(run.pages), run.page_bytes);
   run.held = true;
   Run* leaving = nullptr;
   {
@@ -123,7 +120,18 @@ bool HeldRuns::Hold(Run& run, size_t limit_bytes, uint64_t now_ms) {
     if (oldest_ == nullptr) newest_ = nullptr;
     bytes_.store(bytes, std::memory_order_relaxed);
   }
-  ReleaseList(leaving, now_ms);
+  while (leaving != nullptr) {
+    Run* out = leaving;
+    leaving = out->next;
+    // Its guards at both ends stay, its memory is gone: the next of its size needs one call less
+    // for each of them.
+    if (pages.RemoveGuard(Pointer(out->pages), out->page_bytes, prim::GuardChange::kWhole)) {
+      out->held = false;
+      out->zero = true;
+      if (run_cache.Put(*out, now_ms)) continue;
+    }
+    ReleaseRun(*out, now_ms);
+  }
   return true;
 }
 
@@ -142,42 +150,82 @@ size_t HeldRuns::ReleaseAll(uint64_t now_ms) {
 
 bool ReleaseReserves() {
   const uint64_t now = prim::CoarseMilliseconds();
-  const size_t cached = run_cache.bytes();
-  run_cache.Purge(now, 0);
   const size_t held = held_runs.ReleaseAll(now);
+  const size_t cached = run_cache.Purge(now, 0);
   return cached + held + heap_state.Purge(now, /*force=*/true) > 0;
 }
 
 Run* RunCache::Take(size_t page_bytes) {
-  if (bytes() == 0) return nullptr;
+  std::atomic<Run*>& first = first_[HashOf(page_bytes) % kFirst];
+  if (first.load(std::memory_order_relaxed) != nullptr) {
+    // Pairs with the exchange in PutFirst(): whoever gets a run sees it whole.
+    Run* run = first.exchange(nullptr, std::memory_order_acq_rel);
+    if (run != nullptr) {
+      if (run->page_bytes == page_bytes) return run;
+      PutFirst(*run);
+    }
+  }
+  if (bytes_.load(std::memory_order_relaxed) == 0) return nullptr;
   const prim::LockGuard guard(lock_);
-  for (Run** link = &BucketOf(page_bytes); *link != nullptr; link = &(*link)->next) {
+  for (Run** link = &buckets_[HashOf(page_bytes) % kBuckets]; *link != nullptr;
+       link = &(*link)->next) {
     Run* run = *link;
     if (run->page_bytes != page_bytes) continue;
     *link = run->next;
-    bytes_.store(bytes() - page_bytes, std::memory_order_relaxed);
+    bytes_.store(bytes_.load(std::memory_order_relaxed) - page_bytes, std::memory_order_relaxed);
     return run;
   }
   return nullptr;
 }
 
-bool RunCache::Put(Run& run, uint64_t now_ms) {
-  if (run.page_bytes > kMaxCachedRun || run.trace != nullptr || run.moved || run.lost) return false;
+void RunCache::PutFirst(Run& run) {
+  Run* before =
+      first_[HashOf(run.page_bytes) % kFirst].exchange(&run, std::memory_order_acq_rel);
+  if (before != nullptr && !PutBehind(*before)) ReleaseRun(*before, before->freed_ms);
+}
+
+bool RunCache::PutBehind(Run& run) {
   const prim::LockGuard guard(lock_);
-  if (bytes() + run.page_bytes > heap_constants->options.run_cache_bytes) return false;
-  run.freed_ms = now_ms;
-  Run*& head = BucketOf(run.page_bytes);
+  const size_t bytes = bytes_.load(std::memory_order_relaxed) + run.page_bytes;
+  if (bytes > heap_constants->options.run_cache_bytes / 2) return false;
+  Run*& head = buckets_[HashOf(run.page_bytes) % kBuckets];
   run.next = head;
   head = &run;
-  bytes_.store(bytes() + run.page_bytes, std::memory_order_relaxed);
+  bytes_.store(bytes, std::memory_order_relaxed);
   return true;
 }
 
-void RunCache::Purge(uint64_t now_ms, uint64_t delay_ms) {
-  if (bytes() == 0) return;
+bool RunCache::Put(Run& run, uint64_t now_ms) {
+  if (run.page_bytes > kMaxCachedRun || run.trace != nullptr || run.moved || run.lost) return false;
+  run.freed_ms = now_ms;
+  if (run.page_bytes > heap_constants->options.run_cache_bytes / (2 * kFirst)) {
+    return PutBehind(run);
+  }
+  PutFirst(run);
+  return true;
+}
+
+size_t RunCache::Purge(uint64_t now_ms, uint64_t delay_ms) {
   Run* leaving = nullptr;
-  {
+  size_t bytes = 0;
+  const auto leave = [&](Run* run) {
+    bytes += run->page_bytes;
+    run->next = leaving;
+    leaving = run;
+  };
+  for (std::atomic<Run*>& first : first_) {
+    if (first.load(std::memory_order_relaxed) == nullptr) continue;
+    Run* run = first.exchange(nullptr, std::memory_order_acq_rel);
+    if (run == nullptr) continue;
+    if (now_ms - run->freed_ms >= delay_ms) {
+      leave(run);
+    } else {
+      PutFirst(*run);
+    }
+  }
+  if (bytes_.load(std::memory_order_relaxed) != 0) {
     const prim::LockGuard guard(lock_);
+    size_t left = bytes_.load(std::memory_order_relaxed);
     for (Run*& head : buckets_) {
       for (Run** link = &head; *link != nullptr;) {
         Run* run = *link;
@@ -186,13 +234,14 @@ void RunCache::Purge(uint64_t now_ms, uint64_t delay_ms) {
           continue;
         }
         *link = run->next;
-        bytes_.store(bytes() - run->page_bytes, std::memory_order_relaxed);
-        run->next = leaving;
-        leaving = run;
+        left -= run->page_bytes;
+        leave(run);
       }
     }
+    bytes_.store(left, std::memory_order_relaxed);
   }
   ReleaseList(leaving, now_ms);
+  return bytes;
 }
 
 Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero,
@@ -203,7 +252,7 @@ Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero,
   const bool cacheable = alignment <= page && placement == RunPlacement::kByLevel;
   Run* run = cacheable ? run_cache.Take(page_bytes) : nullptr;
   if (run != nullptr) {
-    *zero = false;
+    *zero = run->zero;
     const uintptr_t data = PlaceData(*run, bytes, alignment, placement);
     if (data != run->data) {
       // End-aligned data may start in another slice than before.
@@ -251,17 +300,15 @@ Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero,
   }
   run->record.store(kFreedRecord, std::memory_order_relaxed);
   run->requested = bytes;
+  run->zero = false;
   run->thread_id = heap.thread_id();
   Describe(*run);
-  run_counters.allocations.fetch_add(1, std::memory_order_relaxed);
-  run_counters.live.fetch_add(1, std::memory_order_relaxed);
-  run_counters.live_bytes.fetch_add(page_bytes, std::memory_order_relaxed);
+  heap.CountRun(1, 1, static_cast<int64_t>(page_bytes));
   return run;
 }
 
 void FreeRun(Run& run, size_t hold_bytes) {
-  run_counters.live.fetch_sub(1, std::memory_order_relaxed);
-  run_counters.live_bytes.fetch_sub(run.page_bytes, std::memory_order_relaxed);
+  heap_registry.CountRun(0, -1, -static_cast<int64_t>(run.page_bytes));
   const uint64_t now = prim::CoarseMilliseconds();
   const bool kept = hold_bytes > 0 ? held_runs.Hold(run, hold_bytes, now) : run_cache.Put(run, now);
   if (!kept) ReleaseRun(run, now);
@@ -295,13 +342,12 @@ bool ResizePages(Run& run, size_t bytes) {
       run.page_bytes = wanted;
       InstallTailGuard(run);
     } else {
-      // The guard grows over what is given back; guards drop the pages under them, or are made to.
+      // The guard grows over what is given back.
       if (!run.tail_guarded ||
           !pages.InstallGuard(Pointer(new_end), old_end - new_end, prim::GuardChange::kPart)) {
         pages.Drop(Pointer(new_end), old_end - new_end);
         return true;
       }
-      pages.Drop(Pointer(new_end), old_end - new_end);
       run.page_bytes = wanted;
     }
   } else if (wanted > run.page_bytes) {
@@ -342,7 +388,7 @@ bool ResizeRun(Run& run, size_t bytes) {
   const size_t before = run.page_bytes;
   if (!ResizePages(run, bytes)) return false;
   run.requested = bytes;
-  run_counters.live_bytes.fetch_add(run.page_bytes - before, std::memory_order_relaxed);
+  heap_registry.CountRun(0, 0, static_cast<int64_t>(run.page_bytes - before));
   return true;
 }
 

@@ -6,8 +6,9 @@
 // slices becomes guard, and its place within them can be random. One Run in the metadata and one
 // slice descriptor, that of the slice in which the data starts, describe it.
 //
-// Freed runs are kept for a while with guards and memory in place, for the next request of the same
-// number of pages: giving a run back costs system calls and page faults on the way back.
+// Freed runs are kept for a while with their guards, for the next request of the same number of
+// pages: giving a run back costs system calls and page faults on the way back. Where the level
+// holds freed runs, they come here from there, without memory.
 //
 // A run has no owner. Its record is claimed by compare-and-swap, so a double free is seen at the
 // call from any thread.
@@ -37,6 +38,7 @@ struct Run {
   bool tail_guarded;
   bool held;   // in HeldRuns: its data is guarded
   bool lost;   // its pages are gone: the span is never used again
+  bool zero;   // its data reads as zero
   bool moved;  // its pages came by MovePages: Renew() them before others use them
   uint32_t first_slice;
   uint32_t slices;
@@ -95,7 +97,8 @@ MoveResult MoveRunContents(Run& from, Run& to, size_t bytes);
 // used again until it is the oldest and the level's limit is reached. First in, first out.
 class HeldRuns {
  public:
-  // Guards the data of a freed run and holds it; lets the oldest go while there are too many.
+  // Guards the data of a freed run and holds it; lets the oldest go, into the cache or to their
+  // arenas, while there are too many.
   // Returns: false when the guard was refused; the run is then the caller's again.
   bool Hold(Run& run, size_t limit_bytes, uint64_t now_ms) ABSL_LOCKS_EXCLUDED(lock_);
 
@@ -121,6 +124,7 @@ extern HeldRuns held_runs;
 // arenas keep. Returns: whether there was anything.
 bool ReleaseReserves();
 
+// Two stages: for each hash of a size one run that is exchanged without a lock, and lists behind it.
 class RunCache {
  public:
   // A cached run of exactly `page_bytes`, or null.
@@ -128,9 +132,9 @@ class RunCache {
   // Returns: false when the run does not belong into the cache.
   bool Put(Run& run, uint64_t now_ms) ABSL_LOCKS_EXCLUDED(lock_);
   // Gives runs back that were freed more than `delay_ms` ago.
-  void Purge(uint64_t now_ms, uint64_t delay_ms) ABSL_LOCKS_EXCLUDED(lock_);
+  // Returns: their bytes.
+  size_t Purge(uint64_t now_ms, uint64_t delay_ms) ABSL_LOCKS_EXCLUDED(lock_);
 
-  size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
   void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS { lock_.Acquire(); }
   void UnlockAfterFork(bool in_child) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     in_child ? lock_.ForkReset() : lock_.Release();
@@ -138,24 +142,23 @@ class RunCache {
 
  private:
   static constexpr size_t kBuckets = 64;
+  static constexpr size_t kFirst = 16;
   static constexpr size_t kMaxCachedRun = 4 << 20;  // bytes
-  Run*& BucketOf(size_t page_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
-    return buckets_[(page_bytes >> 12) % kBuckets];
-  }
+  static size_t HashOf(size_t page_bytes) { return page_bytes >> 12; }
 
+  // Returns: false when there is no room for it.
+  bool PutBehind(Run& run) ABSL_LOCKS_EXCLUDED(lock_);
+  // Into the first stage; the run that was there goes behind, or back to its arena.
+  void PutFirst(Run& run);
+
+  // The first stage: runs of up to 1/32 of the cache's bytes, so that it holds half at most.
+  std::array<std::atomic<Run*>, kFirst> first_{};
   prim::Lock lock_;  // taken with no other lock held, and none is taken under it
-  std::atomic<size_t> bytes_{0};
+  std::atomic<size_t> bytes_{0};  // in the buckets
   std::array<Run*, kBuckets> buckets_ ABSL_GUARDED_BY(lock_){};
 };
 
 extern RunCache run_cache;
-
-struct RunCounters {
-  std::atomic<uint64_t> allocations{0};
-  std::atomic<uint64_t> live{0};
-  std::atomic<uint64_t> live_bytes{0};  // data pages
-};
-extern RunCounters run_counters;
 
 }  // namespace hardened::core
 

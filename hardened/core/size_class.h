@@ -34,6 +34,14 @@ constexpr size_t SlotSize(SizeClass size_class) {
   return base + (base / 8) * ((size_class - 8u) % 8 + 1);
 }
 
+inline constexpr auto kSlotSizes = [] {
+  std::array<uint32_t, kSizeClassCount> sizes{};
+  for (unsigned c = 0; c < sizes.size(); ++c) {
+    sizes[c] = static_cast<uint32_t>(SlotSize(static_cast<SizeClass>(c)));
+  }
+  return sizes;
+}();
+
 // The smallest class that holds `bytes`, by arithmetic. Requires: bytes <= kMaxSlotSize.
 constexpr SizeClass ComputeSizeClass(size_t bytes) {
   if (bytes <= kSlotAlignment) return 0;

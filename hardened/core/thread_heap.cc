@@ -159,9 +159,8 @@ void ThreadHeap::RetireSlab(Slab& slab, Bin& bin) {
   arena.FreeSpan(first, /*dirty=*/true, now);
 }
 
-void ThreadHeap::Settle(Slab& slab, uint32_t returned) {
+void ThreadHeap::Refile(Slab& slab) {
   Bin& bin = bins_[slab.size_class()];
-  bin.taken -= returned;
   if (!slab.listed) Link(slab, bin);
   // One slab with free slots stays, so that a class at its edge does not make and retire slabs.
   if (slab.empty() && bin.listed > 1) RetireSlab(slab, bin);
@@ -180,7 +179,8 @@ void ThreadHeap::ReturnToSlabs(const MagazineEntry* entries, size_t count) {
       slab.Return(index);
       ++i;
     } while (i < count && (index = slab.IndexOfRecord(entries[i].record)) < slab.slot_count());
-    Settle(slab, static_cast<uint32_t>(i - group));
+    bins_[slab.size_class()].taken -= i - group;
+    Refile(slab);
   }
 }
 
@@ -406,6 +406,9 @@ __attribute__((no_sanitize("thread"))) void ThreadHeap::AddTo(Tally& tally) cons
   }
   tally.remote_sent_slots += remote_sent_slots_;
   tally.remote_sent_bytes += remote_sent_bytes_;
+  tally.run_allocations += run_allocations_;
+  tally.live_runs += live_runs_;
+  tally.live_run_bytes += live_run_bytes_;
   const HeapPlug& plug = heap_constants->options.plug;
   if (plug.count_held == nullptr) return;
   uint64_t slots = 0;
@@ -517,6 +520,9 @@ ThreadHeap::Tally HeapRegistry::Total() {
   for (ThreadHeap* heap = heaps_; heap != nullptr; heap = heap->next_heap_) heap->AddTo(tally);
   tally.remote_sent_slots += sent_alone_slots_.load(std::memory_order_relaxed);
   tally.remote_sent_bytes += sent_alone_bytes_.load(std::memory_order_relaxed);
+  tally.run_allocations += heapless_run_allocations_.load(std::memory_order_relaxed);
+  tally.live_runs += heapless_live_runs_.load(std::memory_order_relaxed);
+  tally.live_run_bytes += heapless_live_run_bytes_.load(std::memory_order_relaxed);
   return tally;
 }
 

@@ -60,6 +60,14 @@ class ThreadHeap : public HeapFront {
   // Puts slots that the program no longer owns back into their slabs. Their records are already
   // those of dead slots, and their slabs are owned by this heap.
   void ReturnToSlabs(const MagazineEntry* entries, size_t count);
+  // The same for one slot, by its number in a slab of `slice`.
+  void ReturnSlot(const SliceDescriptor& slice, uint32_t index) {
+    Slab& slab = *Slab::OfRecords(slice.records);
+    slab.Return(index);
+    --bins_[slice.size_class].taken;
+    if (!slab.listed || slab.empty()) [[unlikely]]
+      Refile(slab);
+  }
 
   // Sends `slot`, whose record the caller has claimed (kPendingRecord), to `owner`.
   void SendRemote(ThreadHeap* owner, void* slot, SizeClass size_class);
@@ -97,6 +105,13 @@ class ThreadHeap : public HeapFront {
     }
   }
 
+  // Counts runs; called by HeapRegistry::CountRun().
+  void CountRun(uint64_t allocations, int64_t live, int64_t bytes) {
+    run_allocations_ += allocations;
+    live_runs_ += static_cast<uint64_t>(live);
+    live_run_bytes_ += static_cast<uint64_t>(bytes);
+  }
+
   // In the child of a fork: forgets every slot that was chosen before, so that parent and child
   // choose differently.
   void ScatterAfterFork();
@@ -117,6 +132,9 @@ class ThreadHeap : public HeapFront {
     uint64_t taken_bytes = 0;
     uint64_t remote_sent_slots = 0;
     uint64_t remote_sent_bytes = 0;
+    uint64_t run_allocations = 0;
+    uint64_t live_runs = 0;
+    uint64_t live_run_bytes = 0;  // data pages
   };
   void AddTo(Tally& tally) const;
 
@@ -146,8 +164,8 @@ class ThreadHeap : public HeapFront {
   Slab* NewSlab(SizeClass size_class);
   void RetireSlab(Slab& slab, Bin& bin);
   static void GuardBehind(const Slab& slab, uint32_t slices);
-  // Files a slab to which `returned` slots have come back.
-  void Settle(Slab& slab, uint32_t returned);
+  // Files a slab to which slots have come back.
+  void Refile(Slab& slab);
   static void PushBatch(OutgoingBatch& batch);
   void FlushHalf(SizeClass size_class);
   // Reports unless a slot that waits for collection starts at `address`.
@@ -161,6 +179,9 @@ class ThreadHeap : public HeapFront {
   std::array<OutgoingBatch, kOutgoingBatches> outgoing_;
   uint64_t remote_sent_slots_;  // sent minus collected, of this heap as sender and as owner
   uint64_t remote_sent_bytes_;
+  uint64_t run_allocations_;
+  uint64_t live_runs_;       // allocated minus freed by this heap's threads
+  uint64_t live_run_bytes_;  // likewise
   uint64_t thread_id_;
   uint64_t last_housekeeping_ms_;
   uint32_t new_slabs_;
@@ -212,6 +233,16 @@ class HeapRegistry {
     sent_alone_bytes_.fetch_add(SlotSize(size_class), std::memory_order_relaxed);
   }
 
+  // Counts runs of the calling thread, whether it has a heap or not.
+  void CountRun(uint64_t allocations, int64_t live, int64_t bytes) {
+    if (HasHeap()) [[likely]] {
+      return static_cast<ThreadHeap*>(current_heap)->CountRun(allocations, live, bytes);
+    }
+    heapless_run_allocations_.fetch_add(allocations, std::memory_order_relaxed);
+    heapless_live_runs_.fetch_add(static_cast<uint64_t>(live), std::memory_order_relaxed);
+    heapless_live_run_bytes_.fetch_add(static_cast<uint64_t>(bytes), std::memory_order_relaxed);
+  }
+
   void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void UnlockAfterFork(bool in_child) ABSL_NO_THREAD_SAFETY_ANALYSIS;
 
@@ -225,6 +256,9 @@ class HeapRegistry {
   std::atomic<uint32_t> pooled_{0};
   std::atomic<uint64_t> sent_alone_slots_{0};
   std::atomic<uint64_t> sent_alone_bytes_{0};
+  std::atomic<uint64_t> heapless_run_allocations_{0};
+  std::atomic<uint64_t> heapless_live_runs_{0};
+  std::atomic<uint64_t> heapless_live_run_bytes_{0};
   bool exit_registered_ ABSL_GUARDED_BY(lock_) = false;
 };
 

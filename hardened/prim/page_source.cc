@@ -119,6 +119,7 @@ bool LinuxPageSource::InstallGuard(void* start, size_t bytes, GuardChange change
     const int32_t charge = change == GuardChange::kWhole ? 1 : 0;
     if (protect_budget_.fetch_sub(charge, std::memory_order_relaxed) >= charge &&
         mprotect(start, bytes, PROT_NONE) == 0) {
+      madvise(start, bytes, MADV_DONTNEED);
       return true;
     }
     protect_budget_.fetch_add(charge, std::memory_order_relaxed);

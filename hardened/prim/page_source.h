@@ -32,8 +32,8 @@ class PageSource {
   virtual bool Commit(void* /*start*/, size_t /*bytes*/) { return false; }
   // Gives the memory of committed pages back; they stay committed and read as zero. Guards stay.
   virtual bool Drop(void* /*start*/, size_t /*bytes*/) { return false; }
-  // Any access to these committed pages faults. False when no guard can be had: the range then
-  // stays accessible.
+  // Any access to these committed pages faults, and their memory is given back. False when no guard
+  // can be had: the range then stays accessible, with or without its contents.
   virtual bool InstallGuard(void* /*start*/, size_t /*bytes*/, GuardChange /*change*/) {
     return false;
   }

@@ -40,6 +40,11 @@ class RawWriter {
   std::string_view view() const { return {buffer_.data(), size_}; }
   bool truncated() const { return truncated_; }
 
+  void Clear() {
+    size_ = 0;
+    truncated_ = false;
+  }
+
   // Writes the text to `fd` and empties the buffer. Goes on after EINTR and after a partial write;
   // any other error drops the rest.
   // Returns: whether everything was written. errno is left as it was.

@@ -2,7 +2,7 @@
 // forks before it allocates gets them from the constructor.
 
 #include "hardened/fork.h"
-#include "hardened/shim/active_heap.h"
+#include "hardened/heap_plugs.h"
 #include "hardened/sweep.h"
 
 namespace hardened::shim {
@@ -11,7 +11,7 @@ namespace {
 [[gnu::constructor]] void RegisterForkHandlers() { EnsureForkHandlers(); }
 
 [[gnu::destructor]] void SweepAtExit() {
-  if constexpr (ActiveHeap::kFeatures.sweep) SweepEverything();
+  if (active_features->sweep) SweepEverything();
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "hardened/prim/raw_writer.h"
 #include "hardened/prim/system_info.h"
 #include "hardened/shim/active_heap.h"
+#include "hardened/shim/process_policy.h"
 #include "hardened/zero_size.h"
 
 namespace hardened::shim {
@@ -22,27 +23,40 @@ namespace {
 struct HeapStatistics {
   hardened_counters counters;
   core::ArenaCounters arena;
+  uint64_t run_bytes;
 };
 
 HeapStatistics Collect() {
   HeapStatistics result{};
   if (!core::heap_state.started()) return result;
   const core::ThreadHeap::Tally tally = core::heap_registry.Total();
-  const uint64_t runs_made = core::run_counters.allocations.load(std::memory_order_relaxed);
   result.arena = core::heap_state.Counters();
   hardened_counters& counters = result.counters;
-  counters.live_runs = core::run_counters.live.load(std::memory_order_relaxed);
+  counters.live_runs = tally.live_runs;
   counters.live_slots = tally.taken_slots - tally.remote_sent_slots + zero_size_slots.live();
-  counters.live_bytes = tally.taken_bytes - tally.remote_sent_bytes +
-                        core::run_counters.live_bytes.load(std::memory_order_relaxed);
-  counters.allocations = tally.allocations + runs_made + zero_size_slots.allocations();
+  result.run_bytes = tally.live_run_bytes;
+  counters.live_bytes = tally.taken_bytes - tally.remote_sent_bytes + tally.live_run_bytes;
+  counters.allocations =
+      tally.allocations + tally.run_allocations + zero_size_slots.allocations();
   counters.deallocations = counters.allocations - counters.live_slots - counters.live_runs;
   counters.mapped_bytes = result.arena.committed_bytes + result.arena.metadata_bytes;
   counters.segments = result.arena.committed_bytes / core::kSegmentSize;
   counters.mismatches = EventCount(Event::kMismatch) + EventCount(Event::kSizedDelete);
+  counters.bad_pointers = EventCount(Event::kDoubleFree) + EventCount(Event::kInvalidFree) +
+                          EventCount(Event::kForeignPointer);
+  counters.damages = EventCount(Event::kCanary) + EventCount(Event::kWriteAfterFree);
   counters.guards_refused =
       prim::linux_page_source.counters().guards_refused.load(std::memory_order_relaxed);
   return result;
+}
+
+template <class Heap>
+const char* LevelNameOf() {
+  if constexpr (requires { Heap::LevelName(); }) {
+    return Heap::LevelName();
+  } else {
+    return Heap::kFeatures.name;
+  }
 }
 
 // Bytes of the heap's segments that hold no live allocation.
@@ -62,7 +76,9 @@ HARDENED_EXPORT int hardened_get_counters(hardened_counters* out) {
   return 0;
 }
 
-HARDENED_EXPORT const char* hardened_level(void) { return ActiveHeap::kFeatures.name; }
+HARDENED_EXPORT const char* hardened_level(void) { return LevelNameOf<ActiveHeap>(); }
+
+HARDENED_EXPORT const char* hardened_policy(void) { return ThisProcessPolicy().text; }
 
 HARDENED_EXPORT struct mallinfo2 mallinfo2(void) {
   const HeapStatistics heap = Collect();
@@ -125,7 +141,7 @@ HARDENED_EXPORT int malloc_info(int options, FILE* stream) {
   element("live", counters.live_slots + counters.live_runs, counters.live_bytes);
   element("rest", 0, FreeBytes(heap));
   element("mmap", counters.live_runs,
-          core::run_counters.live_bytes.load(std::memory_order_relaxed));
+          heap.run_bytes);
   out.Text("<system type=\"current\" size=\"").Decimal(counters.mapped_bytes).Text("\"/>\n");
   out.Text("</heap>\n</malloc>\n");
   const std::string_view text = out.view();

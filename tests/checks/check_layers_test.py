@@ -57,7 +57,7 @@ class CheckLayersTest(unittest.TestCase):
             "prim": ["prim"],
             "core": ["prim", "core"],
             "hardened": ["prim", "core", "hardened"],
-            "policies": ["hardened", "policies"],
+            "policies": ["prim", "hardened", "policies"],
             "shim": ["prim", "core", "hardened", "policies", "shim"],
         }
         for layer, folder in folders.items():

@@ -43,6 +43,15 @@ class CountTestsTest(unittest.TestCase):
     def count(self, status=0):
         file = self.folder / "events.json"
         file.write_text("".join(json.dumps(e) + "\n" for e in self.events), encoding="utf-8")
+        return self.count_file(status, file)
+
+    def count_script(self, status, cases):
+        file = self.folder / "outside.xml"
+        if cases is not None:
+            file.write_text("<testsuites><testsuite>%s</testsuite></testsuites>" % cases, encoding="utf-8")
+        return self.count_file(status, file)
+
+    def count_file(self, status, file):
         done = subprocess.run(
             [sys.executable, COUNT, "gcc:%d:%s" % (status, file)],
             stdout=subprocess.PIPE,
@@ -97,6 +106,18 @@ class CountTestsTest(unittest.TestCase):
 
     def test_a_run_without_any_test_does_not_pass(self):
         self.assertEqual(self.count(), (1, "0 passed, 0 failed"))
+
+    def test_a_script_is_counted_by_its_xml(self):
+        self.assertEqual(self.count_script(0, PASS + SKIP), (0, "1 passed, 0 failed, 1 skipped"))
+        self.assertEqual(self.count_script(1, PASS + FAIL), (1, "1 passed, 1 failed"))
+
+    def test_a_script_that_failed_or_wrote_nothing_is_one_failed(self):
+        self.assertEqual(self.count_script(1, PASS), (1, "1 passed, 1 failed"))
+        self.assertEqual(self.count_script(0, ""), (1, "0 passed, 1 failed"))
+        self.assertEqual(self.count_script(0, "<broken"), (1, "0 passed, 1 failed"))
+
+    def test_a_script_without_an_xml_is_one_failed(self):
+        self.assertEqual(self.count_script(0, None), (1, "0 passed, 1 failed"))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """How the allocator's code is compiled and its preload libraries are linked."""
 
 load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_library")
+load(":levels.bzl", "DEFAULT_LEVEL")
 
 # The allocator runs below libstdc++ and inside malloc: nothing may need the C++
 # runtime, a lazy binding, or TLS that ld.so allocates on first use.
@@ -8,6 +9,9 @@ load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_library")
 # Unwind tables stay: an exception thrown for operator new passes through the
 # allocator's frames. With them a frame pointer serves nobody, so the fast paths
 # do without.
+#
+# The language is named here too: .bazelrc counts for nothing in a workspace that
+# depends on this one.
 ALLOCATOR_COPTS = [
     "-D_GLIBCXX_NO_ASSERTIONS",
     "-fno-builtin-calloc",
@@ -22,6 +26,7 @@ ALLOCATOR_COPTS = [
     "-ftls-model=initial-exec",
     "-fvisibility-inlines-hidden",
     "-fvisibility=hidden",
+    "-std=c++20",
 ]
 
 def policy_copts(level):
@@ -29,13 +34,34 @@ def policy_copts(level):
     return header_policy_copts(
         "policies/%s.h" % level,
         "hardened::policies::" + level.capitalize(),
+        level,
     )
 
-def header_policy_copts(header, type):
-    """The copts of code that is compiled for the policy `type` in `header`."""
+def header_policy_copts(header, type, nearest_level = DEFAULT_LEVEL):
+    """The copts of code that is compiled for the policy `type` in `header`.
+
+    Args:
+      header: from the root of the workspace.
+      type: with its namespace.
+      nearest_level: whose settings have an effect with this policy.
+    """
+    return _policy_copts(header, type, nearest_level, "true")
+
+def dispatching_policy_copts():
+    """The copts of the code that has all levels and lets the process choose."""
+    return _policy_copts(
+        "hardened/shim/dispatched_heap.h",
+        "hardened::shim::ByEnvironment",
+        DEFAULT_LEVEL,
+        "false",
+    )
+
+def _policy_copts(header, type, level, fixed):
     return ALLOCATOR_COPTS + [
         '-DHARDENED_POLICY_HEADER=\\"%s\\"' % header,
         "-DHARDENED_ACTIVE_POLICY=" + type,
+        "-DHARDENED_BUILD_LEVEL=k" + level.capitalize(),
+        "-DHARDENED_FIXED_LEVEL=" + fixed,
     ]
 
 _MALLOC_DEPS = [
@@ -43,16 +69,19 @@ _MALLOC_DEPS = [
     "//hardened:protections",
     "//hardened/core",
     "//hardened/prim",
+    "//policies:engine",
     "@com_google_absl//absl/base:core_headers",
 ]
 
-def malloc_library(name, copts, policy, tags = [], visibility = None):
-    """The malloc family as malloc_<name>, and libhardened_<name>.so for LD_PRELOAD.
+def malloc_library(name, copts, policy, preload = None, srcs = [], tags = [], visibility = None):
+    """The malloc family as malloc_<name>, and lib<preload>.so for LD_PRELOAD.
 
     Args:
       name: the policy's name.
       copts: policy_copts or header_policy_copts.
       policy: the cc_library with the policy's header.
+      preload: hardened_<name> when None.
+      srcs: besides those of every such library.
       tags: of every target.
       visibility: of malloc_<name>.
     """
@@ -70,7 +99,7 @@ def malloc_library(name, copts, policy, tags = [], visibility = None):
 
     cc_library(
         name = "malloc_" + name,
-        srcs = ["//hardened/shim:malloc_sources"],
+        srcs = ["//hardened/shim:malloc_sources"] + srcs,
         hdrs = ["//hardened/shim:headers"],
         copts = copts,
         linkstatic = True,
@@ -81,7 +110,7 @@ def malloc_library(name, copts, policy, tags = [], visibility = None):
     )
 
     hardened_preload_library(
-        name = "hardened_" + name,
+        name = preload or "hardened_" + name,
         dep = ":malloc_" + name,
         tags = tags,
     )

@@ -23,16 +23,23 @@ struct Pattern {
   void (*run)(Stopwatch& watch);
 };
 
-struct FootprintPattern {
+// A pattern that prints its own figures: it runs once, whatever its budget.
+struct Probe {
   const char* name;
-  size_t count;
-  bench::Sizes sizes;
+  void (*run)();
 };
 
 template <size_t kSize>
 void PairOf(Stopwatch& watch) {
   bench::Pair(watch, kSize);
 }
+
+template <int kThreads>
+void ScaleTo(Stopwatch& watch) {
+  bench::Scale(watch, kThreads);
+}
+
+constexpr size_t kMiB = 1 << 20;
 
 constexpr Pattern kPatterns[] = {
     {"control", bench::Control},
@@ -54,24 +61,47 @@ constexpr Pattern kPatterns[] = {
      [](Stopwatch& w) { bench::Batch(w, 10000, {16, 1024}, FreeOrder::kRandom); }},
     {"churn/1000", [](Stopwatch& w) { bench::Churn(w, 1000); }},
     {"churn/100000", [](Stopwatch& w) { bench::Churn(w, 100'000); }},
+    {"mixed/1-4096", [](Stopwatch& w) { bench::Mixed(w, {1, 4096}); }},
     {"calloc/64", [](Stopwatch& w) { bench::Calloc(w, 64); }},
     {"calloc/4096", [](Stopwatch& w) { bench::Calloc(w, 4096); }},
     {"aligned/64@64", [](Stopwatch& w) { bench::Aligned(w, 64, 64); }},
     {"realloc/+64", bench::ReallocBySteps},
     {"realloc/x1.5", bench::ReallocByFactor},
+    {"realloc/string", bench::StringGrowth},
+    {"realloc/large", bench::LargeGrowth},
+    {"growth/vector", bench::VectorGrowth},
+    {"large/touched", bench::LargeTouched},
+    {"json/6MB", bench::Json},
     {"threads/producer-consumer", bench::ProducerConsumer},
     {"threads/handover", bench::Handover},
     {"threads/local-churn", bench::LocalChurn},
     {"threads/short-lived", bench::ThreadChurn},
+    {"threads/slot-server", bench::SlotServer},
+    {"threads/deep-queue", bench::DeepQueue},
+    {"threads/ring", bench::Ring},
+    {"threads/pipe", bench::Pipe},
+    {"threads/transfers", bench::Transfers},
+    {"threads/active-sharing", bench::ActiveFalseSharing},
+    {"threads/passive-sharing", bench::PassiveFalseSharing},
+    {"scale/1", ScaleTo<1>},
+    {"scale/2", ScaleTo<2>},
+    {"scale/4", ScaleTo<4>},
+    {"scale/8", ScaleTo<8>},
+    {"scale/16", ScaleTo<16>},
+    {"scale/64", ScaleTo<64>},
 };
 
-constexpr FootprintPattern kFootprints[] = {
-    {"footprint/100000x16", 100'000, {16, 16}},
-    {"footprint/100000x64", 100'000, {64, 64}},
-    {"footprint/100000xmixed", 100'000, bench::kChurnSizes},
-    {"footprint/1000000x16", 1'000'000, {16, 16}},
-    {"footprint/1000000x64", 1'000'000, {64, 64}},
-    {"footprint/1000000xmixed", 1'000'000, bench::kChurnSizes},
+constexpr Probe kProbes[] = {
+    {"latency/mixed", bench::Latency},
+    {"footprint/100000x16", [] { bench::Footprint(100'000, {16, 16}); }},
+    {"footprint/100000x64", [] { bench::Footprint(100'000, {64, 64}); }},
+    {"footprint/100000xmixed", [] { bench::Footprint(100'000, bench::kChurnSizes); }},
+    {"footprint/1000000x16", [] { bench::Footprint(1'000'000, {16, 16}); }},
+    {"footprint/1000000x64", [] { bench::Footprint(1'000'000, {64, 64}); }},
+    {"footprint/1000000xmixed", [] { bench::Footprint(1'000'000, bench::kChurnSizes); }},
+    {"fragmentation/166MB", [] { bench::Fragmentation(166'000'000); }},
+    {"burst/256MiB", [] { bench::Burst(256 * kMiB); }},
+    {"burst/2048MiB", [] { bench::Burst(2048 * kMiB); }},
 };
 
 // Returns: the file that defines the malloc in use.
@@ -96,9 +126,9 @@ bool Run(std::string_view name, int64_t budget_ns) {
     watch.Print();
     return true;
   }
-  for (const FootprintPattern& pattern : kFootprints) {
-    if (name != pattern.name) continue;
-    bench::Footprint(pattern.count, pattern.sizes);
+  for (const Probe& probe : kProbes) {
+    if (name != probe.name) continue;
+    probe.run();
     return true;
   }
   return false;
@@ -106,7 +136,7 @@ bool Run(std::string_view name, int64_t budget_ns) {
 
 void List() {
   for (const Pattern& pattern : kPatterns) puts(pattern.name);
-  for (const FootprintPattern& pattern : kFootprints) puts(pattern.name);
+  for (const Probe& probe : kProbes) puts(probe.name);
 }
 
 }  // namespace

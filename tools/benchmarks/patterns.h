@@ -44,6 +44,13 @@ void Calloc(Stopwatch& watch, size_t size);
 void Aligned(Stopwatch& watch, size_t size, size_t alignment);
 void ReallocBySteps(Stopwatch& watch);   // +64 up to 64 KiB; an operation is one step
 void ReallocByFactor(Stopwatch& watch);  // x1.5 up to 1 MiB; an operation is one step
+void Mixed(Stopwatch& watch, Sizes sizes);  // 1,000 live, small sizes more often than large
+
+// growth_patterns.cc; an operation is one step of growth, for LargeTouched one block
+void StringGrowth(Stopwatch& watch);   // many short strings, realloc to twice the size
+void VectorGrowth(Stopwatch& watch);   // a new block of twice the size, a copy, a free
+void LargeGrowth(Stopwatch& watch);    // realloc x1.5 from 256 KiB to 16 MiB, every page touched
+void LargeTouched(Stopwatch& watch);   // 64 KiB to 16 MiB, every page touched
 
 // thread_patterns.cc
 void ProducerConsumer(Stopwatch& watch);
@@ -51,8 +58,26 @@ void Handover(Stopwatch& watch);
 void LocalChurn(Stopwatch& watch);
 void ThreadChurn(Stopwatch& watch);  // an operation is one thread
 
-// footprint_patterns.cc; prints its own figures.
+// transfer_patterns.cc: several threads and what they pass to each other
+void SlotServer(Stopwatch& watch);
+void DeepQueue(Stopwatch& watch);
+void Ring(Stopwatch& watch);
+void Pipe(Stopwatch& watch);
+void Transfers(Stopwatch& watch);
+void ActiveFalseSharing(Stopwatch& watch);
+void PassiveFalseSharing(Stopwatch& watch);
+void Scale(Stopwatch& watch, int threads);
+
+// json_pattern.cc
+void Json(Stopwatch& watch);
+
+// latency_pattern.cc; prints its own figures.
+void Latency();
+
+// footprint_patterns.cc; they print their own figures.
 void Footprint(size_t count, Sizes sizes);
+void Fragmentation(size_t bytes);  // fill, free a random half, refill with another size
+void Burst(size_t bytes);          // fill and free again, with an eighth of it live all the time
 
 }  // namespace bench
 

@@ -89,6 +89,32 @@ void Churn(Stopwatch& watch, size_t live) {
   for (char* block : blocks) free(block);
 }
 
+void Mixed(Stopwatch& watch, Sizes sizes) {
+  constexpr int64_t kOperations = 100'000;
+  constexpr size_t kLive = 1000;
+  Random random(11);
+  Array<char*> blocks(kLive);
+  // Half of the draws from the full range, the rest from ever smaller ones.
+  Array<uint32_t> draws(kOperations);
+  for (uint32_t& size : draws) {
+    uint32_t high = sizes.high;
+    while (high / 2 > sizes.low && random.Below(2) == 0) high /= 2;
+    size = random.Between(sizes.low, high);
+  }
+  for (size_t i = 0; i < kLive; ++i) blocks[i] = Take(draws[i]);
+  watch.Repeat([&] {
+    int64_t bytes = 0;
+    for (const uint32_t size : draws) {
+      char*& block = blocks[random.Below(kLive)];
+      free(block);
+      block = Take(size);
+      bytes += size;
+    }
+    return Work{kOperations, bytes};
+  });
+  for (char* block : blocks) free(block);
+}
+
 void Calloc(Stopwatch& watch, size_t size) {
   const int64_t operations = OperationsFor(size);
   watch.Repeat([&] {

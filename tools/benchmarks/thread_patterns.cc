@@ -3,56 +3,11 @@
 // Threads wait for each other asleep, never by spinning, so that the CPU time
 // of a pattern is that of its work.
 
-#include <pthread.h>
-#include <sched.h>
-#include <semaphore.h>
-
 #include "patterns.h"
+#include "threads.h"
 
 namespace bench {
 namespace {
-
-// Binds a coming thread to the `index`-th CPU that this process may use (in a
-// ring): left alone, the scheduler often keeps two short threads on one CPU,
-// where they never meet inside the allocator.
-void BindToCpu(pthread_attr_t* attributes, int index) {
-  cpu_set_t allowed;
-  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) Die("sched_getaffinity failed");
-  int skip = index % CPU_COUNT(&allowed);
-  int cpu = 0;
-  while (!CPU_ISSET(cpu, &allowed) || skip-- > 0) ++cpu;
-  cpu_set_t chosen;
-  CPU_ZERO(&chosen);
-  CPU_SET(cpu, &chosen);
-  pthread_attr_setaffinity_np(attributes, sizeof(chosen), &chosen);
-}
-
-// Runs `body(0)` and `body(1)` in two threads, each on its own CPU, to their end.
-template <typename Body>
-void InTwoThreads(Body body) {
-  struct Start {
-    Body* body;
-    int index;
-  };
-  Start starts[2] = {{&body, 0}, {&body, 1}};
-  pthread_t threads[2];
-  for (int i = 0; i < 2; ++i) {
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    BindToCpu(&attributes, i);
-    const int error = pthread_create(
-        &threads[i], &attributes,
-        [](void* argument) -> void* {
-          Start* start = static_cast<Start*>(argument);
-          (*start->body)(start->index);
-          return nullptr;
-        },
-        &starts[i]);
-    if (error != 0) Die("pthread_create failed");
-    pthread_attr_destroy(&attributes);
-  }
-  for (pthread_t thread : threads) pthread_join(thread, nullptr);
-}
 
 // Replaces random blocks of `blocks`. Returns: the bytes requested.
 int64_t Replace(Array<char*>& blocks, Random& random, int64_t operations) {
@@ -85,11 +40,10 @@ void ProducerConsumer(Stopwatch& watch) {
     sem_t full;
     sem_init(&empty, 0, kRing);
     sem_init(&full, 0, 0);
-    InTwoThreads([&](int index) {
+    InThreads(2, [&](int index) {
       for (size_t batch = 0; batch < kBatches; ++batch) {
         char** blocks = &ring[batch % kRing * kBatch];
-        while (sem_wait(index == 0 ? &empty : &full) != 0) {
-        }
+        Wait(index == 0 ? &empty : &full);
         for (size_t i = 0; i < kBatch; ++i) {
           if (index == 0) {
             blocks[i] = Take(kSize);
@@ -116,7 +70,7 @@ void Handover(Stopwatch& watch) {
   pthread_barrier_init(&barrier, nullptr, 2);
   watch.Repeat([&] {
     int64_t bytes[2] = {};
-    InTwoThreads([&](int index) {
+    InThreads(2, [&](int index) {
       Random random(5 + index);
       for (int swap = 0; swap < kSwaps; ++swap) {
         bytes[index] += Replace(blocks[(index + swap) % 2], random, kOperations);
@@ -136,7 +90,7 @@ void LocalChurn(Stopwatch& watch) {
   Array<char*> blocks[2] = {Array<char*>(1000), Array<char*>(1000)};
   watch.Repeat([&] {
     int64_t bytes[2] = {};
-    InTwoThreads([&](int index) {
+    InThreads(2, [&](int index) {
       Random random(7 + index);
       Fill(blocks[index], random);
       bytes[index] = Replace(blocks[index], random, kOperations);

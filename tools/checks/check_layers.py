@@ -20,12 +20,12 @@ LAYERS = {
 }
 
 # What each layer may include: prim <- core <- hardened <- policies <- shim.
-# policies reaches the lower layers through hardened alone.
+# policies reaches core through hardened alone.
 MAY_INCLUDE = {
     "prim": {"prim"},
     "core": {"prim", "core"},
     "hardened": {"prim", "core", "hardened"},
-    "policies": {"hardened", "policies"},
+    "policies": {"prim", "hardened", "policies"},
     "shim": {"prim", "core", "hardened", "policies", "shim"},
 }
 

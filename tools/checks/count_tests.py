@@ -7,6 +7,7 @@ One argument per run: its name, Bazel's exit status and the file of
 --build_event_json_file. The events say which test.xml files belong to the run;
 the folder may hold older ones. A target that was not built, a test without a
 test.xml and a run that failed for no reason found here count as one failed each.
+A script that is no Bazel run names the test.xml that it wrote, ending in .xml.
 
 Exits 1 when anything failed.
 """
@@ -51,23 +52,35 @@ def case_outcome(label, case):
     return Outcome("passed", label, name, "")
 
 
+def xml_outcomes(label, path):
+    """The outcomes of the cases in one test.xml."""
+    try:
+        cases = list(ET.parse(path).getroot().iter("testcase"))
+    except (OSError, ET.ParseError) as error:
+        return [Outcome("failed", label, "", "unreadable test.xml: %s" % error)]
+    return [case_outcome(label, case) for case in cases]
+
+
 def result_outcomes(label, result):
     """The outcomes of one testResult event."""
     xml = [o for o in result.get("testActionOutput", []) if o.get("name") == "test.xml"]
     outcomes = []
     for output in xml:
         path = urllib.parse.unquote(urllib.parse.urlparse(output.get("uri", "")).path)
-        try:
-            cases = list(ET.parse(path).getroot().iter("testcase"))
-        except (OSError, ET.ParseError) as error:
-            outcomes.append(Outcome("failed", label, "", "unreadable test.xml: %s" % error))
-            continue
-        outcomes += [case_outcome(label, case) for case in cases]
+        outcomes += xml_outcomes(label, path)
     status = result.get("status", "NO_STATUS")
     if not xml:
         outcomes.append(Outcome("failed", label, "", "no test.xml (%s)" % status))
     elif status not in ("PASSED", "FLAKY") and not any(o.kind == "failed" for o in outcomes):
         outcomes.append(Outcome("failed", label, "", status))
+    return outcomes
+
+
+def script_outcomes(status, path):
+    """The outcomes of a script that wrote one test.xml."""
+    outcomes = xml_outcomes("", path)
+    if (status != SUCCESS or not outcomes) and not any(o.kind == "failed" for o in outcomes):
+        outcomes.append(Outcome("failed", "", "", "exit status %d, %d cases" % (status, len(outcomes))))
     return outcomes
 
 
@@ -108,7 +121,11 @@ def main(argv):
     total = collections.Counter()
     for argument in argv[1:]:
         name, status, path = argument.split(":", 2)
-        for outcome in run_outcomes(int(status), read_events(path)):
+        if path.endswith(".xml"):
+            outcomes = script_outcomes(int(status), path)
+        else:
+            outcomes = run_outcomes(int(status), read_events(path))
+        for outcome in outcomes:
             total[outcome.kind] += 1
             if outcome.kind != "passed":
                 words = (outcome.kind, "(%s)" % name, outcome.label, outcome.case, outcome.detail)

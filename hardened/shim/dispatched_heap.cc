@@ -1,0 +1,217 @@
+#include "hardened/shim/dispatched_heap.h"
+
+#include <dlfcn.h>
+
+#include "hardened/heap.h"
+#include "hardened/prim/lock.h"
+#include "hardened/shim/process_policy.h"
+#include "policies/light.h"
+#include "policies/paranoid.h"
+#include "policies/standard.h"
+#include "policies/strict.h"
+
+// libc's own, for programs that the policy leaves alone. Weak: not every libc has these names.
+extern "C" {
+[[gnu::weak, gnu::visibility("default")]] void* __libc_malloc(size_t bytes);
+[[gnu::weak, gnu::visibility("default")]] void* __libc_calloc(size_t count, size_t size);
+[[gnu::weak, gnu::visibility("default")]] void* __libc_realloc(void* pointer, size_t bytes);
+[[gnu::weak, gnu::visibility("default")]] void* __libc_memalign(size_t alignment, size_t bytes);
+[[gnu::weak, gnu::visibility("default")]] void __libc_free(void* pointer);
+}
+
+namespace hardened::shim {
+namespace {
+
+using core::AllocationKind;
+
+// ---- the heap of one level, as plain functions
+
+template <class Policy>
+struct HeapAdapter : Heap<Policy> {
+  template <AllocationKind kKind>
+  static void* Allocate(size_t bytes) {
+    return Heap<Policy>::Allocate(bytes, kKind);
+  }
+  template <EntryPoint kEntry>
+  static void Free(void* pointer) noexcept {
+    Heap<Policy>::Free(pointer, kEntry);
+  }
+  template <EntryPoint kEntry>
+  static void FreeSized(void* pointer, size_t bytes) noexcept {
+    Heap<Policy>::FreeSized(pointer, bytes, kEntry);
+  }
+  static void* AllocateZeroed(size_t bytes) { return Heap<Policy>::AllocateZeroed(bytes); }
+  static void FreeOtherwise(void* pointer, EntryPoint entry) noexcept {
+    Heap<Policy>::Free(pointer, entry);
+  }
+  static void FreeSizedOtherwise(void* pointer, size_t bytes, EntryPoint entry) noexcept {
+    Heap<Policy>::FreeSized(pointer, bytes, entry);
+  }
+};
+
+// Writes each function of a type that has them all into the table.
+template <class Functions>
+void Fill(HeapFunctions& table) {
+  const auto set = [](auto& entry, auto* function) {
+    entry.store(function, std::memory_order_relaxed);
+  };
+  set(table.allocate_malloc, &Functions::template Allocate<AllocationKind::kMalloc>);
+  set(table.allocate_new, &Functions::template Allocate<AllocationKind::kNew>);
+  set(table.allocate_new_array, &Functions::template Allocate<AllocationKind::kNewArray>);
+  set(table.allocate_zeroed, &Functions::AllocateZeroed);
+  set(table.free, &Functions::template Free<EntryPoint::kFree>);
+  set(table.delete_one, &Functions::template Free<EntryPoint::kDelete>);
+  set(table.delete_array, &Functions::template Free<EntryPoint::kDeleteArray>);
+  set(table.delete_one_sized, &Functions::template FreeSized<EntryPoint::kDelete>);
+  set(table.delete_array_sized, &Functions::template FreeSized<EntryPoint::kDeleteArray>);
+  set(table.free_otherwise, &Functions::FreeOtherwise);
+  set(table.free_sized_otherwise, &Functions::FreeSizedOtherwise);
+  set(table.allocate_aligned, &Functions::AllocateAligned);
+  set(table.reallocate, &Functions::Reallocate);
+  set(table.usable_size, &Functions::UsableSize);
+}
+
+// ---- libc's malloc
+
+struct Libc {
+  static bool Exists() {
+    return __libc_malloc != nullptr && __libc_calloc != nullptr && __libc_realloc != nullptr &&
+           __libc_memalign != nullptr && __libc_free != nullptr;
+  }
+
+  template <AllocationKind>
+  static void* Allocate(size_t bytes) {
+    return __libc_malloc(bytes);
+  }
+  template <EntryPoint>
+  static void Free(void* pointer) noexcept {
+    __libc_free(pointer);
+  }
+  template <EntryPoint>
+  static void FreeSized(void* pointer, size_t) noexcept {
+    __libc_free(pointer);
+  }
+  static void* AllocateZeroed(size_t bytes) { return __libc_calloc(1, bytes); }
+  static void FreeOtherwise(void* pointer, EntryPoint) noexcept { __libc_free(pointer); }
+  static void FreeSizedOtherwise(void* pointer, size_t, EntryPoint) noexcept { __libc_free(pointer); }
+  static void* AllocateAligned(size_t alignment, size_t bytes, AllocationKind) {
+    return __libc_memalign(alignment, bytes);
+  }
+  static void* Reallocate(void* pointer, size_t bytes, EntryPoint) {
+    return __libc_realloc(pointer, bytes);
+  }
+  // Has no other name in libc than the one that this library takes.
+  static size_t UsableSize(void* pointer) {
+    using Function = size_t(void*);
+    static constinit std::atomic<Function*> found{nullptr};
+    Function* function = found.load(std::memory_order_relaxed);
+    if (function == nullptr) {
+      function = reinterpret_cast<Function*>(dlsym(RTLD_NEXT, "malloc_usable_size"));
+      if (function == nullptr) return 0;
+      found.store(function, std::memory_order_relaxed);
+    }
+    return function(pointer);
+  }
+};
+
+// ---- before the first call
+
+constinit prim::Lock choosing;
+
+// Fills the table for the policy of this process, and seals it.
+[[gnu::cold, gnu::noinline]] void Choose() {
+  const policies::ResolvedPolicy& policy = ThisProcessPolicy().resolved;
+  const prim::LockGuard guard(choosing);
+  if (heap_functions.sealed()) return;
+  HeapFunctions& table = heap_functions.Writable();
+  if (IsDisabled()) {
+    Fill<Libc>(table);
+  } else {
+    switch (policy.level) {
+      case policies::Level::kLight:
+        Fill<HeapAdapter<policies::Light>>(table);
+        break;
+      case policies::Level::kStandard:
+        Fill<HeapAdapter<policies::Standard>>(table);
+        break;
+      case policies::Level::kStrict:
+        Fill<HeapAdapter<policies::Strict>>(table);
+        break;
+      case policies::Level::kParanoid:
+        Fill<HeapAdapter<policies::Paranoid>>(table);
+        break;
+    }
+  }
+  heap_functions.Seal();
+}
+
+// What the table holds at first: chooses, and calls what it holds then.
+struct First {
+  template <AllocationKind kKind>
+  static void* Allocate(size_t bytes) {
+    Choose();
+    return DispatchedHeap::Allocate(bytes, kKind);
+  }
+  template <EntryPoint kEntry>
+  static void Free(void* pointer) noexcept {
+    Choose();
+    DispatchedHeap::Free(pointer, kEntry);
+  }
+  template <EntryPoint kEntry>
+  static void FreeSized(void* pointer, size_t bytes) noexcept {
+    Choose();
+    DispatchedHeap::FreeSized(pointer, bytes, kEntry);
+  }
+  static void* AllocateZeroed(size_t bytes) {
+    Choose();
+    return DispatchedHeap::AllocateZeroed(bytes);
+  }
+  static void FreeOtherwise(void* pointer, EntryPoint entry) noexcept {
+    Choose();
+    DispatchedHeap::Free(pointer, entry);
+  }
+  static void FreeSizedOtherwise(void* pointer, size_t bytes, EntryPoint entry) noexcept {
+    Choose();
+    DispatchedHeap::FreeSized(pointer, bytes, entry);
+  }
+  static void* AllocateAligned(size_t alignment, size_t bytes, AllocationKind kind) {
+    Choose();
+    return DispatchedHeap::AllocateAligned(alignment, bytes, kind);
+  }
+  static void* Reallocate(void* pointer, size_t bytes, EntryPoint entry) {
+    Choose();
+    return DispatchedHeap::Reallocate(pointer, bytes, entry);
+  }
+  static size_t UsableSize(void* pointer) {
+    Choose();
+    return DispatchedHeap::UsableSize(pointer);
+  }
+};
+
+}  // namespace
+
+constexpr HeapFunctions::HeapFunctions()
+    : allocate_malloc(&First::Allocate<AllocationKind::kMalloc>),
+      allocate_new(&First::Allocate<AllocationKind::kNew>),
+      allocate_new_array(&First::Allocate<AllocationKind::kNewArray>),
+      allocate_zeroed(&First::AllocateZeroed),
+      free(&First::Free<EntryPoint::kFree>),
+      delete_one(&First::Free<EntryPoint::kDelete>),
+      delete_array(&First::Free<EntryPoint::kDeleteArray>),
+      delete_one_sized(&First::FreeSized<EntryPoint::kDelete>),
+      delete_array_sized(&First::FreeSized<EntryPoint::kDeleteArray>),
+      free_otherwise(&First::FreeOtherwise),
+      free_sized_otherwise(&First::FreeSizedOtherwise),
+      allocate_aligned(&First::AllocateAligned),
+      reallocate(&First::Reallocate),
+      usable_size(&First::UsableSize) {}
+
+constinit prim::Sealed<HeapFunctions> heap_functions;
+
+const char* DispatchedHeap::LevelName() {
+  return IsDisabled() ? "off" : policies::FeaturesOf(ThisProcessPolicy().resolved.level).name;
+}
+
+bool IsDisabled() { return ThisProcessPolicy().resolved.disabled && Libc::Exists(); }
+
+}  // namespace hardened::shim

@@ -1,0 +1,186 @@
+#include "hardened/shim/process_policy.h"
+
+#include <errno.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+#include <string_view>
+
+#include "hardened/heap_plugs.h"
+#include "hardened/prim/environment.h"
+#include "hardened/prim/lock.h"
+#include "hardened/prim/raw_writer.h"
+#include "hardened/shim/active_heap.h"
+
+// A program's own default, in the language of HARDENED_OPTIONS. Data, not a function: nothing of
+// the program may run before its first allocation.
+extern "C" [[gnu::weak, gnu::visibility("default")]] const char hardened_default_options[];
+
+namespace hardened::shim {
+namespace {
+
+using policies::Complaint;
+using policies::Origin;
+using policies::Setting;
+
+constexpr int kMaxLines = 8;
+constexpr size_t kMaxOptionsBytes = 4096;
+
+constinit prim::Lock resolving;
+constinit prim::Sealed<ProcessPolicy> process_policy;
+
+// Says on fd 2 what does not count, and where it stands.
+class Teller final : public policies::PolicyFileSink, public policies::RejectionSink {
+ public:
+  // Of texts that are no files.
+  void set_source(std::string_view source) { source_ = source; }
+
+  void BeginFile(std::string_view path) override { source_ = path; }
+  void Refuse(std::string_view path, policies::Refusal refusal) override {
+    Begin().Text(path).Text(": ").Text(policies::TextOf(refusal)).Text("; not read");
+    End();
+  }
+  void Apply(Setting, uint64_t, uint32_t) override {}
+
+  void Complain(Complaint complaint, std::string_view word, uint32_t line,
+                uint32_t column) override {
+    // Of a setting that is said twice the last one holds, here as in the tools.
+    if (complaint == Complaint::kDuplicate) return;
+    prim::RawWriter& out = Begin().Text(source_);
+    if (!source_.empty() && source_[0] == '/') {
+      out.Char(':').Decimal(line).Char(':').Decimal(column);
+    }
+    out.Text(": ").Text(policies::TextOf(complaint)).Text(": '").Text(word).Char('\'');
+    End();
+  }
+
+  void Reject(Origin origin, Setting setting, uint64_t value,
+              policies::Rejection rejection) override {
+    prim::RawWriter& out = Begin();
+    out.Text(policies::TextOf(origin)).Text(": ");
+    out.Text(policies::FactsOf(setting).name).Char('=');
+    policies::PrintValue(setting, value, out);
+    out.Text(": ").Text(policies::TextOf(rejection));
+    End();
+  }
+
+ private:
+  prim::RawWriter& Begin() {
+    out_.Clear();
+    return out_.Text("hardened: ");
+  }
+  void End() {
+    if (++lines_ > kMaxLines) return;
+    out_.Char('\n').Flush(2);
+  }
+
+  prim::RawWriter out_;
+  std::string_view source_;
+  int lines_ = 0;
+};
+
+// The path of this process's executable, in `buffer`; empty when the system does not tell.
+std::string_view ExecutablePath(char* buffer, size_t capacity) {
+  const ssize_t length = readlink("/proc/self/exe", buffer, capacity);
+  if (length > 0 && static_cast<size_t>(length) < capacity) {
+    return {buffer, static_cast<size_t>(length)};
+  }
+  // Without /proc: what execve() was given, if that says where it is.
+  const char* given = reinterpret_cast<const char*>(getauxval(AT_EXECFN));
+  if (given == nullptr || given[0] != '/') return {};
+  return given;
+}
+
+void ReadEnvironment(policies::Settings* settings, Teller& teller) {
+  const char* const* environment = prim::ProcessEnvironment();
+  const auto find = [&](std::string_view name) {
+    teller.set_source(name);
+    return prim::FindEnvironment(name, environment);
+  };
+  const std::string_view seed = find("HARDENED_SEED");
+  uint64_t value = 0;
+  Complaint complaint;
+  if (seed.data() != nullptr) {
+    if (policies::ParseValue(Setting::kSeed, seed, &value, &complaint)) {
+      settings->Set(Setting::kSeed, value);
+    } else {
+      teller.Complain(complaint, seed, 1, 1);
+    }
+  }
+  const std::string_view level = find("HARDENED_LEVEL");
+  if (level.data() != nullptr) {
+    if (policies::ParseValue(Setting::kLevel, level, &value, &complaint)) {
+      settings->Set(Setting::kLevel, value);
+    } else {
+      teller.Complain(complaint, level, 1, 1);
+    }
+  }
+  const std::string_view options = find("HARDENED_OPTIONS");
+  if (options.data() == nullptr) return;
+  policies::ParseSettings(options, ':', /*is_policy_file=*/false, settings, teller);
+}
+
+void ReadProgram(policies::Settings* settings, Teller& teller) {
+  if (hardened_default_options == nullptr) return;
+  size_t length = 0;
+  while (length < kMaxOptionsBytes && hardened_default_options[length] != '\0') ++length;
+  teller.set_source("hardened_default_options");
+  policies::ParseSettings({hardened_default_options, length}, ':', /*is_policy_file=*/false,
+                          settings, teller);
+}
+
+void ReadFiles(policies::Settings* settings, Teller& teller) {
+  // On a system without policy files this is all: one system call.
+  if (access(policies::kPolicyDirectory, F_OK) != 0 && errno == ENOENT) return;
+  char buffer[4096];
+  policies::ReadPolicyFiles(policies::kPolicyDirectory, /*owner=*/0,
+                            ExecutablePath(buffer, sizeof(buffer)), settings, teller);
+}
+
+void Resolve(ProcessPolicy* policy) {
+  Teller teller;
+  policies::PolicyInputs inputs;
+  inputs.build_level = kBuildLevel;
+  inputs.fixed_level = kFixedLevel;
+  ReadFiles(&inputs.files, teller);
+  ReadProgram(&inputs.program, teller);
+  inputs.secure = prim::RunsWithRaisedPrivileges();
+  // What does not count is not even parsed.
+  if (!inputs.secure) ReadEnvironment(&inputs.environment, teller);
+  policy->resolved = policies::Resolve(inputs, teller);
+  policies::Settings shown = policy->resolved.settings;
+  shown.Set(Setting::kLevel, static_cast<uint64_t>(policy->resolved.level));
+  if (policy->resolved.disabled) shown.Set(Setting::kDisable, 1);
+  prim::RawWriter text;
+  policies::PrintSettings(shown, ':', text);
+  const std::string_view view = text.view();
+  const size_t length = view.size() < sizeof(policy->text) ? view.size() : sizeof(policy->text) - 1;
+  __builtin_memcpy(policy->text, view.data(), length);
+}
+
+}  // namespace
+
+const ProcessPolicy& ThisProcessPolicy() {
+  if (process_policy.sealed()) return *process_policy;
+  const int saved_errno = errno;
+  {
+    const prim::LockGuard guard(resolving);
+    if (!process_policy.sealed()) {
+      Resolve(&process_policy.Writable());
+      process_policy.Seal();
+    }
+  }
+  errno = saved_errno;
+  return *process_policy;
+}
+
+}  // namespace hardened::shim
+
+namespace hardened {
+
+// The socket of hardened/heap_plugs.h.
+void ConfigureFeatures(Features* features) {
+  policies::ApplySettings(shim::ThisProcessPolicy().resolved.settings, features);
+}
+
+}  // namespace hardened

@@ -1,0 +1,186 @@
+"""tools/install: what it installs can be preloaded, linked with CMake and pkg-config, and removed."""
+
+import os
+import pathlib
+import shutil
+import stat
+import subprocess
+import unittest
+
+from support import ROOT, check_consumer, run, temporary_folder
+
+LEVELS = ("light", "standard", "strict", "paranoid")
+LIBRARIES = ["lib/libhardened.so"] + ["lib/libhardened_%s.so" % level for level in LEVELS]
+
+
+def install(*options, **more):
+    return run(ROOT / "tools/install", *options, **more)
+
+
+def files_below(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
+
+
+class InstalledTest(unittest.TestCase):
+    """Installs once for all tests of a class."""
+
+    @classmethod
+    def setUpClass(cls):
+        folder = temporary_folder()
+        cls.addClassCleanup(folder.cleanup)
+        cls.folder = pathlib.Path(folder.name)
+        cls.prefix = cls.folder / "prefix"
+        install("--prefix=%s" % cls.prefix)
+
+
+class ConsumerTest(InstalledTest):
+    def copy(self, example):
+        target = self.folder / self.id() / example
+        shutil.copytree(ROOT / "examples" / example, target, ignore=shutil.ignore_patterns("build", "consumer"))
+        return target
+
+    def test_every_library_can_be_preloaded(self):
+        for library in LIBRARIES:
+            path = self.prefix / library
+            maps = run("cat", "/proc/self/maps", env={"LD_PRELOAD": str(path)})
+            self.assertIn(str(path.resolve()), maps.stdout)
+            self.assertEqual(maps.stderr, "")
+
+    def test_cmake_finds_it(self):
+        source = self.copy("cmake_consumer")
+        run("cmake", "-S", source, "-B", source / "build", "-DCMAKE_PREFIX_PATH=%s" % self.prefix)
+        run("cmake", "--build", source / "build")
+        check_consumer(self, source / "build/consumer")
+
+    def test_cmake_links_a_level(self):
+        source = self.copy("cmake_consumer")
+        file = source / "CMakeLists.txt"
+        text = file.read_text(encoding="utf-8")
+        file.write_text(text.replace("hardened::hardened)", "hardened::hardened_strict)"), encoding="utf-8")
+        run("cmake", "-S", source, "-B", source / "build", "-DCMAKE_PREFIX_PATH=%s" % self.prefix)
+        run("cmake", "--build", source / "build")
+        check_consumer(self, source / "build/consumer", level="strict")
+
+    def test_cmake_refuses_a_version_that_is_not_there(self):
+        source = self.folder / "cmake_version"
+        source.mkdir()
+        for version, found in (("", True), ("0.0.1 EXACT", True), ("0.0", True), ("0.9", False), ("1.0", False)):
+            (source / "CMakeLists.txt").write_text(
+                "cmake_minimum_required(VERSION 3.13)\nproject(v LANGUAGES C)\n"
+                "find_package(hardened %s REQUIRED)\n" % version,
+                encoding="utf-8",
+            )
+            done = run(
+                "cmake", "-S", source, "-B", source / "build", "-DCMAKE_PREFIX_PATH=%s" % self.prefix, status=None
+            )
+            self.assertEqual(done.returncode == 0, found, version + done.stderr)
+            shutil.rmtree(source / "build")
+
+    def test_pkg_config_finds_it(self):
+        source = self.copy("pkgconfig_consumer")
+        env = {**os.environ, "PKG_CONFIG_PATH": "%s/lib/pkgconfig" % self.prefix}
+        run("make", "-C", source, env=env)
+        check_consumer(self, source / "consumer")
+        preload = run("pkg-config", "--variable=preload", "hardened", env=env).stdout.strip()
+        self.assertEqual(preload, "%s/lib/libhardened.so" % self.prefix)
+
+
+class InstallTest(unittest.TestCase):
+    def setUp(self):
+        folder = temporary_folder()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.prefix = self.folder / "prefix"
+
+    def test_installs_what_it_says(self):
+        install("--prefix=%s" % self.prefix)
+        files = files_below(self.prefix)
+        for file in LIBRARIES + [
+            "include/hardened/hardened.h",
+            "lib/cmake/hardened/hardenedConfig.cmake",
+            "lib/cmake/hardened/hardenedConfigVersion.cmake",
+            "lib/pkgconfig/hardened.pc",
+            "share/doc/hardened/DEPLOYMENT.md",
+            "share/doc/hardened/README.md",
+            "share/doc/hardened/SECURITY.md",
+        ]:
+            self.assertIn(file, files)
+        ready = ROOT / "policies/ready"
+        for policy in ready.glob("*.policy") if ready.is_dir() else []:
+            self.assertIn("share/hardened/policies/" + policy.name, files)
+        listed = (self.prefix / "share/hardened/installed_files").read_text(encoding="utf-8").split()
+        self.assertEqual(listed, files)
+
+    def test_others_may_read_and_not_write(self):
+        install("--prefix=%s" % self.prefix, umask=0o077)
+        for path in [self.prefix, *self.prefix.rglob("*")]:
+            mode = path.stat().st_mode
+            self.assertEqual(mode & 0o044, 0o044, path)
+            self.assertFalse(mode & 0o022, path)
+            if stat.S_ISDIR(mode):
+                self.assertEqual(mode & 0o011, 0o011, path)
+
+    def test_again_changes_nothing_and_uninstall_removes_all(self):
+        (self.prefix / "lib").mkdir(parents=True)
+        foreign = self.prefix / "lib/another.so"
+        foreign.write_text("", encoding="utf-8")
+        install("--prefix=%s" % self.prefix)
+        first = files_below(self.prefix)
+        install("--prefix=%s" % self.prefix)
+        self.assertEqual(files_below(self.prefix), first)
+        install("--prefix=%s" % self.prefix, "--uninstall")
+        self.assertEqual(files_below(self.prefix), ["lib/another.so"])
+        again = install("--prefix=%s" % self.prefix, "--uninstall")
+        self.assertIn("nothing is installed", again.stderr)
+
+    def test_removes_what_an_older_version_left(self):
+        install("--prefix=%s" % self.prefix)
+        stale = self.prefix / "lib/libhardened_old.so"
+        stale.write_text("", encoding="utf-8")
+        with open(self.prefix / "share/hardened/installed_files", "a", encoding="utf-8") as manifest:
+            manifest.write("lib/libhardened_old.so\n")
+        install("--prefix=%s" % self.prefix)
+        self.assertFalse(stale.exists())
+
+    def test_never_leaves_the_prefix(self):
+        install("--prefix=%s" % self.prefix)
+        outside = self.folder / "outside"
+        outside.write_text("", encoding="utf-8")
+        (self.prefix / "share/hardened/installed_files").write_text("../outside\n", encoding="utf-8")
+        done = install("--prefix=%s" % self.prefix, "--uninstall", status=1)
+        self.assertIn("is damaged", done.stderr)
+        self.assertTrue(outside.exists())
+
+    def test_running_programs_keep_the_old_library(self):
+        install("--prefix=%s" % self.prefix)
+        library = self.prefix / "lib/libhardened_standard.so"
+        program = subprocess.Popen(["sleep", "60"], env={"LD_PRELOAD": str(library)})
+        try:
+            before = library.stat().st_ino
+            install("--prefix=%s" % self.prefix)
+            self.assertNotEqual(library.stat().st_ino, before)
+            self.assertIsNone(program.poll())
+        finally:
+            program.kill()
+            program.wait()
+
+    def test_destdir_is_not_named_in_the_files(self):
+        install("--destdir=%s" % self.folder, "--prefix=/opt/hardened")
+        root = self.folder / "opt/hardened"
+        pc = (root / "lib/pkgconfig/hardened.pc").read_text(encoding="utf-8")
+        self.assertIn("prefix=/opt/hardened\n", pc)
+        for path in root.rglob("*"):
+            if path.suffix in (".pc", ".cmake") or path.name == "installed_files":
+                self.assertNotIn(str(self.folder), path.read_text(encoding="utf-8"))
+        install("--destdir=%s" % self.folder, "--prefix=/opt/hardened", "--uninstall")
+        self.assertEqual(files_below(self.folder), [])
+
+    def test_says_what_is_wrong(self):
+        for options, status, text in (
+            (["--prefix=relative"], 2, "absolute path"),
+            (["--prefix=%s/with space" % self.folder], 2, "absolute path of letters"),
+            (["--prefix=/"], 2, "cannot be the root"),
+            (["--prefx=/usr"], 2, "unknown option --prefx=/usr"),
+            (["--prefix=/proc/hardened"], 1, "/proc/hardened/lib cannot be written"),
+        ):
+            self.assertIn(text, install(*options, status=status).stderr)

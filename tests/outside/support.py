@@ -1,0 +1,62 @@
+"""What the tests outside of Bazel share."""
+
+import importlib.machinery
+import importlib.util
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TIMEOUT = 600
+
+
+def temporary_folder():
+    """A TemporaryDirectory that other users may read, with a path Bazel can use."""
+    where = tempfile.gettempdir()
+    folder = tempfile.TemporaryDirectory(prefix="hardened.", dir="/tmp" if " " in where else where)
+    os.chmod(folder.name, 0o755)
+    return folder
+
+
+def run(*command, status=0, **more):
+    """Runs a command to its end; fails unless it exits with `status` (None: any).
+
+    Returns its CompletedProcess, with stdout and stderr as text.
+    """
+    done = subprocess.run(
+        [str(word) for word in command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        timeout=TIMEOUT,
+        check=False,
+        **more,
+    )
+    if status is not None and done.returncode != status:
+        raise AssertionError(
+            "%s: status %d, expected %d\n%s%s" % (command[0], done.returncode, status, done.stdout, done.stderr)
+        )
+    return done
+
+
+def check_consumer(test, binary, level="standard", **more):
+    """What each example program does: tells its level; with an argument, dies of a double free."""
+    test.assertEqual(run(binary, **more).stdout, "level %s\n" % level)
+    done = run(binary, "double-free", status=-signal.SIGABRT, **more)
+    test.assertEqual(done.stdout, "level %s\n" % level)
+    test.assertRegex(done.stderr, r"\Ahardened: heap corruption: double free\n")
+    test.assertRegex(done.stderr, r"\n  found by  free, level %s\n" % level)
+
+
+def load_programs():
+    """tools/checks/programs as a module: it knows how to run and end servers."""
+    loader = importlib.machinery.SourceFileLoader("programs", str(ROOT / "tools/checks/programs"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("programs", loader))
+    sys.modules["programs"] = module
+    loader.exec_module(module)
+    return module

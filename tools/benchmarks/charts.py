@@ -1,0 +1,71 @@
+"""charts: bar charts of ratios as SVG, written by hand: they need no library to make or to see."""
+
+import math
+from xml.sax.saxutils import escape
+
+# Ours stand out; peers are grey to blue, the floor is pale.
+COLOURS = {"light": "#2e9e5b", "standard": "#e08a1e", "strict": "#c8372d", "paranoid": "#7a1f5c",
+           "mimalloc": "#8fb4d9", "jemalloc": "#6d8fb5", "tcmalloc": "#4c6b8f", "scudo": "#9a9a9a",
+           "floor": "#d9d9d9"}
+OTHER_COLOURS = ["#b8a9d4", "#c2c08a", "#a8cfc2", "#d4a9b3"]
+
+GAP, LEFT, TOP, HEIGHT, BOTTOM = 14, 48, 64, 260, 120
+LEGEND = 96  # width of an entry
+# With this many groups or fewer there is room for the figures.
+FEW_GROUPS = 6
+
+
+def colour_of(names):
+    others = iter(OTHER_COLOURS * len(names))
+    return {name: COLOURS.get(name) or next(others) for name in names}
+
+
+def bar_chart(title, names, groups):
+    """Draws bars that start at 1.0 and go up where a ratio is worse and down where it is better.
+
+    `groups`: label -> name -> ratio; a name may be missing. The scale is logarithmic, so that half
+    and twice are as far from 1.0.
+    """
+    values = [value for group in groups.values() for value in group.values()]
+    low = min(0.5, *(2 ** math.floor(math.log2(value)) for value in values))
+    high = max(2, *(2 ** math.ceil(math.log2(value)) for value in values))
+    few = len(groups) <= FEW_GROUPS
+    bar = 24 if few else 9
+    group_width = bar * len(names) + GAP
+    width = max(LEFT + group_width * len(groups) + GAP, LEFT + LEGEND * len(names), 420)
+
+    def y(value):
+        return TOP + HEIGHT * (math.log2(high) - math.log2(value)) / math.log2(high / low)
+
+    colours = colour_of(names)
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {TOP + HEIGHT + BOTTOM}" '
+             f'width="{width}" height="{TOP + HEIGHT + BOTTOM}" font-family="sans-serif" font-size="11">',
+             '<rect width="100%" height="100%" fill="#ffffff"/>',
+             f'<text x="{LEFT}" y="20" font-size="14" font-weight="bold">{escape(title)}</text>']
+    for i, name in enumerate(names):
+        parts.append(f'<rect x="{LEFT + LEGEND * i}" y="34" width="10" height="10" fill="{colours[name]}"/>'
+                     f'<text x="{LEFT + LEGEND * i + 14}" y="43">{escape(name)}</text>')
+    line = low
+    while line <= high:
+        weight = ' stroke="#000000"' if line == 1 else ' stroke="#e4e4e4"'
+        parts.append(f'<line x1="{LEFT}" x2="{width - GAP}" y1="{y(line):.1f}" y2="{y(line):.1f}"{weight}/>'
+                     f'<text x="{LEFT - 6}" y="{y(line) + 4:.1f}" text-anchor="end">{line:g}</text>')
+        line *= 2
+    for g, (label, group) in enumerate(groups.items()):
+        left = LEFT + GAP / 2 + g * group_width
+        for i, name in enumerate(names):
+            if name not in group:
+                continue
+            ends = sorted((y(group[name]), y(1)))
+            # A bar of exactly 1.0 would not be seen.
+            parts.append(f'<rect x="{left + bar * i:.1f}" y="{ends[0]:.1f}" width="{bar - 1}" '
+                         f'height="{max(1, ends[1] - ends[0]):.1f}" fill="{colours[name]}">'
+                         f'<title>{escape(f"{label}, {name}: {group[name]:.2f}")}</title></rect>')
+            if few:
+                above = ends[0] - 3 if group[name] >= 1 else ends[1] + 11
+                parts.append(f'<text x="{left + bar * (i + 0.5):.1f}" y="{above:.1f}" font-size="9" '
+                             f'text-anchor="middle">{group[name]:.2f}</text>')
+        middle = left + bar * len(names) / 2
+        parts.append(f'<text transform="translate({middle:.1f} {TOP + HEIGHT + 14}) rotate(-40)" '
+                     f'text-anchor="end">{escape(label)}</text>')
+    return "\n".join([*parts, "</svg>"]) + "\n"
