@@ -19,7 +19,8 @@
 
 namespace hardened {
 
-class ZeroSizeSlots {
+// Pages of its own: its random state is kept out of core dumps.
+class alignas(4096) ZeroSizeSlots {
  public:
   // A free slot, or one without a slot when memory is exhausted.
   core::MagazineEntry Allocate() ABSL_LOCKS_EXCLUDED(lock_);

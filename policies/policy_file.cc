@@ -8,100 +8,11 @@
 
 #include <cerrno>
 #include <cstring>
-#include <utility>
 
 #include "policies/text.h"
 
 namespace hardened::policies {
 namespace {
-
-// ---- Patterns
-
-// One element of a pattern.
-enum class Glob : uint8_t { kLiteral, kAnyByte, kAnyInComponent, kAny };
-
-struct GlobAt {
-  Glob glob;
-  size_t size;   // in bytes of the pattern
-  char literal;  // of kLiteral
-};
-
-// The element that starts at `at`.
-GlobAt ReadGlob(std::string_view pattern, size_t at) {
-  const char c = pattern[at];
-  if (c == '?') return {Glob::kAnyByte, 1, c};
-  if (c == '*') {
-    if (at + 1 < pattern.size() && pattern[at + 1] == '*') return {Glob::kAny, 2, c};
-    return {Glob::kAnyInComponent, 1, c};
-  }
-  if (c == '\\') return {Glob::kLiteral, 2, pattern[at + 1]};
-  return {Glob::kLiteral, 1, c};
-}
-
-bool MayBeEmpty(Glob glob) { return glob == Glob::kAny || glob == Glob::kAnyInComponent; }
-
-// Whether an element takes this byte.
-bool Takes(const GlobAt& element, char byte) {
-  switch (element.glob) {
-    case Glob::kLiteral:
-      return byte == element.literal;
-    case Glob::kAnyByte:
-    case Glob::kAnyInComponent:
-      return byte != '/';
-    case Glob::kAny:
-      return true;
-  }
-  return false;
-}
-
-// The places in a pattern that the path so far may have led to. A star is at its own place while it
-// takes bytes; the place behind it is reached without any.
-class Places {
- public:
-  explicit Places(std::string_view pattern) : pattern_(pattern) {}
-
-  bool empty() const { return low_ > high_; }
-  bool HasEnd() const { return !empty() && high_ == pattern_.size(); }
-
-  void Add(size_t place) {
-    while (!Has(place)) {
-      words_[place / 64] |= uint64_t{1} << place % 64;
-      if (place < low_) low_ = place;
-      if (place > high_) high_ = place;
-      if (place == pattern_.size()) return;
-      const GlobAt element = ReadGlob(pattern_, place);
-      if (!MayBeEmpty(element.glob)) return;
-      place += element.size;
-    }
-  }
-
-  // Fills `next`, which is empty, with what follows when the path goes on with `byte`.
-  void Follow(char byte, Places& next) const {
-    if (empty()) return;
-    for (size_t place = low_; place <= high_ && place < pattern_.size(); ++place) {
-      if (!Has(place)) continue;
-      const GlobAt element = ReadGlob(pattern_, place);
-      if (Takes(element, byte)) next.Add(MayBeEmpty(element.glob) ? place : place + element.size);
-    }
-  }
-
-  void Clear() {
-    if (!empty()) std::memset(&words_[low_ / 64], 0, (high_ / 64 - low_ / 64 + 1) * 8);
-    low_ = SIZE_MAX;
-    high_ = 0;
-  }
-
- private:
-  bool Has(size_t place) const { return (words_[place / 64] >> place % 64 & 1) != 0; }
-
-  std::string_view pattern_;
-  size_t low_ = SIZE_MAX;
-  size_t high_ = 0;
-  uint64_t words_[kMaxPolicyLineBytes / 64 + 1] = {};
-};
-
-// A wildcard or an escape.
-bool IsSpecial(char c) { return c == '?' || c == '*' || c == '\\'; }
 
 // ---- Lines
 
@@ -288,7 +199,7 @@ struct Workspace {
   Names names;
   char path[4096 + 2 * kMaxNameBytes];  // of the file concerned, for the sink
   alignas(DirectoryEntry) char entries[4096];
-  char text[kMaxPolicyFileBytes + 1];  // one more, to see that a file has grown
+  char text[kMaxPolicyFileBytes + 1];  // one more, to see that a file is too large
 };
 
 Refusal RefusalOfErrno() {
@@ -314,7 +225,7 @@ class FileReader {
       if (errno != ENOENT) sink_.Refuse(directory_, RefusalOfErrno());
       return;
     }
-    if (!CheckStat(directory.get(), S_IFDIR, directory_, nullptr)) return;
+    if (!CheckStat(directory.get(), S_IFDIR, directory_)) return;
     void* const memory = mmap(nullptr, sizeof(Workspace), PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
@@ -345,8 +256,8 @@ class FileReader {
     return {work_->path, size};
   }
 
-  // Whether the file is of this type, and nobody but its owner can change it. *size may be null.
-  bool CheckStat(int fd, mode_t type, std::string_view path, size_t* size) {
+  // Whether the file is of this type, and nobody but its owner can change it.
+  bool CheckStat(int fd, mode_t type, std::string_view path) {
     struct stat status;
     if (fstat(fd, &status) != 0) return Refuse(path, Refusal::kCannotRead);
     if ((status.st_mode & S_IFMT) != type) return Refuse(path, Refusal::kNotRegular);
@@ -354,7 +265,6 @@ class FileReader {
     if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
       return Refuse(path, Refusal::kWritableByOthers);
     }
-    if (size != nullptr) *size = static_cast<size_t>(status.st_size);
     return true;
   }
 
@@ -369,9 +279,9 @@ class FileReader {
       if (errno != ENOENT) sink_.Refuse(path, RefusalOfErrno());
       return;
     }
-    size_t size = 0;
-    if (!CheckStat(file.get(), S_IFREG, path, &size)) return;
-    if (size > kMaxPolicyFileBytes || !ReadText(file.get(), &size)) {
+    if (!CheckStat(file.get(), S_IFREG, path)) return;
+    size_t size;
+    if (!ReadText(file.get(), &size)) {
       sink_.Refuse(path, size > kMaxPolicyFileBytes ? Refusal::kTooLarge : Refusal::kCannotRead);
       return;
     }
@@ -380,7 +290,7 @@ class FileReader {
   }
 
   // The whole file into work_->text; not mapped, as a file that shrinks would then be a SIGBUS.
-  // Returns: false when it cannot be read, or is too large by now (*size tells).
+  // Returns: false when it cannot be read or is too large; *size tells.
   bool ReadText(int fd, size_t* size) {
     *size = 0;
     while (*size < sizeof(work_->text)) {
@@ -399,7 +309,7 @@ class FileReader {
       if (errno != ENOENT) sink_.Refuse(PathOf("policy.d"), RefusalOfErrno());
       return;
     }
-    if (!CheckStat(directory.get(), S_IFDIR, PathOf("policy.d"), nullptr)) return;
+    if (!CheckStat(directory.get(), S_IFDIR, PathOf("policy.d"))) return;
     if (!ListNames(directory.get())) {
       sink_.Refuse(PathOf("policy.d"), Refusal::kCannotRead);
       return;
@@ -439,44 +349,6 @@ class FileReader {
 };
 
 }  // namespace
-
-bool IsValidPattern(std::string_view pattern) {
-  if (pattern == "*") return true;
-  if (pattern.empty() || pattern[0] != '/' || pattern.size() > kMaxPolicyLineBytes) return false;
-  for (size_t i = 0; i < pattern.size(); ++i) {
-    if (pattern[i] != '\\') continue;
-    ++i;
-    if (i == pattern.size()) return false;
-  }
-  return true;
-}
-
-bool MatchesProgram(std::string_view pattern, std::string_view path) {
-  if (!IsValidPattern(pattern)) return false;
-  if (pattern == "*") return true;
-  // Most rules differ from the path, or equal it, before their first wildcard.
-  size_t same = 0;
-  while (same < pattern.size() && !IsSpecial(pattern[same])) {
-    if (same == path.size() || path[same] != pattern[same]) return false;
-    ++same;
-  }
-  if (same == pattern.size()) return same == path.size();
-  pattern.remove_prefix(same);
-  path.remove_prefix(same);
-
-  Places first(pattern);
-  Places second(pattern);
-  Places* now = &first;
-  Places* next = &second;
-  now->Add(0);
-  for (const char byte : path) {
-    next->Clear();
-    now->Follow(byte, *next);
-    std::swap(now, next);
-    if (now->empty()) return false;
-  }
-  return now->HasEnd();
-}
 
 bool ParsePolicyText(std::string_view text, std::string_view program, Settings* settings,
                      ComplaintSink& sink, RuleSink* rules) {

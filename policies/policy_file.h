@@ -8,8 +8,8 @@
 //
 // A pattern is '*' (every program) or starts with '/': '?' and '*' match within one component, '**'
 // also across '/', '[' has no meaning, '\' makes the next byte literal (a space, too). Words are
-// separated by spaces and tabs; '#' is a comment where a word could start. All matching lines count,
-// in order; of a setting said twice the last one holds.
+// separated by spaces and tabs; '#' is a comment where a word could start. All matching lines
+// count, in order; of a setting said twice the last one holds.
 //
 // Control bytes other than tab and newline are not allowed: the word that holds one is void, and a
 // carriage return at the end of a line is told and skipped. Lines above 4 KiB are void.

@@ -6,9 +6,10 @@
 //
 // The floor: a `floor` of the policy files; else the level that the policy files set; else that of
 // the build. A level of build or files below it is raised to it. Program and environment choose any
-// level from the floor on; a lower one leaves the level in force and is told. Where the policy files said anything about this program, program and
-// environment also may not weaken any other setting (Weakens()) below what the level of the floor
-// and the files give; where they said nothing, they are free.
+// level from the floor on; a lower one leaves the level in force and is told. Where the policy
+// files said anything about this program, program and environment also may not weaken any other
+// setting (Weakens()) below what the level of the floor and the files give; where they said
+// nothing, they are free.
 //
 // A setting without effect at the resolved level (SettingFacts::needs) is told, and dropped.
 // `audit` makes every action that is `abort` and was not set by itself `report`. Of program and

@@ -548,6 +548,8 @@ void HeapRegistry::UnlockAfterFork(bool in_child) {
       heap->ScatterAfterFork();
     } else {
       heap->orphan_ = true;
+      // What that thread will draw in the parent is none of the child's business.
+      heap->random_.Forget();
     }
   }
   if (HasHeap()) static_cast<ThreadHeap*>(current_heap)->thread_id_ = prim::ThreadId();

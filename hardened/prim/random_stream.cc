@@ -82,6 +82,12 @@ void RandomStream::Seed(std::span<const std::byte, kKeyBytes> key, uint64_t stre
   seeded_ = true;
 }
 
+void RandomStream::Forget() {
+  Wipe(bytes_, sizeof(bytes_));
+  remaining_ = 0;
+  seeded_ = false;
+}
+
 void RandomStream::Rekey(std::span<const std::byte> entropy) {
   HARDENED_CHECK(seeded_);
   uint32_t key[kKeyWords];

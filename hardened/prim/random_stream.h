@@ -44,6 +44,9 @@ class RandomStream {
 
   bool seeded() const { return seeded_; }
 
+  // Wipes the key and everything drawn ahead. Afterwards: !seeded().
+  void Forget();
+
   // Uniform draws. Requires: seeded().
   uint16_t Next16() { return Take<uint16_t>(); }
   uint32_t Next32() { return Take<uint32_t>(); }

@@ -58,12 +58,14 @@ class DispatchedHeap {
  public:
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void* Allocate(size_t bytes, core::AllocationKind kind) {
     switch (kind) {
+      case core::AllocationKind::kMalloc:
+        return Call(heap_functions->allocate_malloc, bytes);
       case core::AllocationKind::kNew:
         return Call(heap_functions->allocate_new, bytes);
       case core::AllocationKind::kNewArray:
         return Call(heap_functions->allocate_new_array, bytes);
       default:
-        return Call(heap_functions->allocate_malloc, bytes);
+        return AllocateAligned(/*alignment=*/1, bytes, kind);
     }
   }
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void* AllocateZeroed(size_t bytes) {

@@ -25,9 +25,7 @@ class BazelConsumerTest(unittest.TestCase):
         cls.addClassCleanup(cls.shut_down)
         # Class cleanups do not run on an interrupt.
         atexit.register(cls.shut_down)
-        # .bazelrc has what a user needs; the cache shared with tools/test saves compiling.
-        cache = ["--disk_cache=%s/.cache/hardened-bazel" % os.environ["HOME"]] if "HOME" in os.environ else []
-        cls.bazel("build", *cache, "--noshow_progress", "//...", "@hardened//:libhardened_strict.so")
+        cls.build("//...", "@hardened//:libhardened_strict.so")
 
     @classmethod
     def command(cls, *words):
@@ -35,8 +33,10 @@ class BazelConsumerTest(unittest.TestCase):
         return ["bazel", "--output_base=%s/output_base" % cls.folder.name, "--max_idle_secs=60", *words]
 
     @classmethod
-    def bazel(cls, *words):
-        return run(*cls.command(*words), cwd=cls.workspace)
+    def build(cls, *words):
+        # .bazelrc has what a user needs; the cache shared with tools/test saves compiling.
+        cache = ["--disk_cache=%s/.cache/hardened-bazel" % os.environ["HOME"]] if "HOME" in os.environ else []
+        run(*cls.command("build", *cache, "--noshow_progress", *words), cwd=cls.workspace)
 
     @classmethod
     def shut_down(cls):
@@ -56,3 +56,9 @@ class BazelConsumerTest(unittest.TestCase):
         maps = run("cat", "/proc/self/maps", env={"LD_PRELOAD": str(library)})
         self.assertIn(str(library.resolve()), maps.stdout)
         self.assertEqual(maps.stderr, "")
+
+    def test_the_level_is_a_flag(self):
+        # Back again, because the other tests share the output folder.
+        self.addCleanup(self.build, "//...", "@hardened//:libhardened_strict.so")
+        self.build("--@hardened//policies:level=strict", "//:with_malloc")
+        check_consumer(self, self.workspace / "bazel-bin/with_malloc", level="strict")

@@ -184,3 +184,20 @@ class InstallTest(unittest.TestCase):
             (["--prefix=/proc/hardened"], 1, "/proc/hardened/lib cannot be written"),
         ):
             self.assertIn(text, install(*options, status=status).stderr)
+
+
+class SystemdExamplesTest(unittest.TestCase):
+    def test_systemd_knows_every_line(self):
+        if not shutil.which("systemd-analyze"):
+            self.skipTest("systemd-analyze is not installed")
+        folder = temporary_folder()
+        self.addCleanup(folder.cleanup)
+        drop_ins = sorted((ROOT / "examples/systemd").glob("*.service.d"))
+        self.assertTrue(drop_ins)
+        for drop_in in drop_ins:
+            unit = pathlib.Path(folder.name, drop_in.name[: -len(".d")])
+            unit.write_text("[Service]\nExecStart=/bin/true\n", encoding="utf-8")
+            shutil.copytree(drop_in, unit.with_name(drop_in.name))
+            env = {**os.environ, "SYSTEMD_UNIT_PATH": folder.name + ":"}
+            self.assertEqual(run("systemd-analyze", "verify", unit, env=env).stderr, "")
+            self.assertIn("LD_PRELOAD=/usr/local/lib/libhardened.so\n", (drop_in / "hardened.conf").read_text())

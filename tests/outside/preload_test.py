@@ -119,12 +119,12 @@ class PreloadTest(InstalledTest):
     def test_ld_so_preload_reaches_every_program(self):
         ordinary, set_uid = self.compile_probe()
         done = self.in_private_etc(
-            "echo {library} > /etc/ld.so.preload; env -i {ordinary}; {set_uid}; cat /proc/self/maps".format(
+            "echo {library} > /etc/ld.so.preload; {ordinary}; {set_uid}; cat /proc/self/maps".format(
                 library=self.library, ordinary=ordinary, set_uid=set_uid
             )
         )
-        # The environment's level counts for nothing in a set-uid program.
-        self.assertRegex(done.stdout, r"\Asecure 0 level standard\nsecure 1 level standard\n")
+        # HARDENED_LEVEL counts for nothing in the set-uid program.
+        self.assertRegex(done.stdout, r"\Asecure 0 level paranoid\nsecure 1 level standard\n")
         self.assertIn(str(self.library.resolve()), done.stdout)
         self.assertEqual(done.stderr, "")
 

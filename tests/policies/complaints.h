@@ -34,7 +34,8 @@ struct Complained {
   friend bool operator==(const Complained&, const Complained&) = default;
 };
 inline void PrintTo(const Complained& told, std::ostream* out) {
-  *out << told.line << ":" << told.column << ": \"" << told.word << "\": " << TextOf(told.complaint);
+  *out << told.line << ":" << told.column << ": \"" << told.word
+       << "\": " << TextOf(told.complaint);
 }
 
 class Complaints : public ComplaintSink {

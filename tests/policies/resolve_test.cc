@@ -64,9 +64,7 @@ struct Outcome {
     told = rejections.told;
   }
   std::string settings() const { return Print(policy.settings); }
-  Origin OriginOf(Setting setting) const {
-    return policy.origins[static_cast<unsigned>(setting)];
-  }
+  Origin OriginOf(Setting setting) const { return policy.origins[static_cast<unsigned>(setting)]; }
 
   ResolvedPolicy policy;
   std::vector<Rejected> told;
@@ -103,8 +101,9 @@ TEST(ResolveTest, TheFloorHoldsForProgramAndEnvironment) {
                          .environment = "level=standard"});
   EXPECT_EQ(outcome.policy.level, Level::kStandard);
   EXPECT_EQ(outcome.policy.floor, Level::kStandard);
-  EXPECT_EQ(outcome.told,
-            (std::vector<Rejected>{{Origin::kProgram, Setting::kLevel, 0, Rejection::kBelowFloor}}));
+  EXPECT_EQ(
+      outcome.told,
+      (std::vector<Rejected>{{Origin::kProgram, Setting::kLevel, 0, Rejection::kBelowFloor}}));
 }
 
 TEST(ResolveTest, WithoutAFloorTheLevelOfTheFilesIsOne) {
@@ -142,16 +141,15 @@ TEST(ResolveTest, WhereFilesSayAnythingNothingWeakensThem) {
     EXPECT_EQ(rejection, Rejection::kWeakens);
     refused.insert(setting);
   }
-  EXPECT_EQ(refused, (std::set<Setting>{Setting::kSeed, Setting::kAudit, Setting::kSample,
-                                        Setting::kQuarantine, Setting::kDoubleFree,
-                                        Setting::kGuardSlabs, Setting::kPlacement,
-                                        Setting::kRunCache}));
+  EXPECT_EQ(refused,
+            (std::set<Setting>{Setting::kSeed, Setting::kAudit, Setting::kSample,
+                               Setting::kQuarantine, Setting::kDoubleFree, Setting::kGuardSlabs,
+                               Setting::kPlacement, Setting::kRunCache}));
 }
 
 TEST(ResolveTest, TheBoundIsTheFloorNotTheLevelThatWasChosen) {
   // Weaker than paranoid's 8M, stronger than strict's 1M.
-  const Outcome outcome(
-      {.files = "level=strict", .environment = "level=paranoid:quarantine=2M"});
+  const Outcome outcome({.files = "level=strict", .environment = "level=paranoid:quarantine=2M"});
   EXPECT_EQ(outcome.policy.level, Level::kParanoid);
   EXPECT_EQ(outcome.settings(), "quarantine=2M");
   EXPECT_TRUE(outcome.told.empty());
@@ -183,8 +181,9 @@ TEST(ResolveTest, AuditLeavesWhatTheLevelIgnoresOrLacks) {
 TEST(ResolveTest, UnderAuditOfTheFilesReportIsTheBound) {
   const Outcome outcome(
       {.files = "audit", .environment = "double_free=report:canary=ignore:invalid_free=abort"});
-  EXPECT_EQ(outcome.told, (std::vector<Rejected>{
-                              {Origin::kEnvironment, Setting::kCanary, 2, Rejection::kWeakens}}));
+  EXPECT_EQ(
+      outcome.told,
+      (std::vector<Rejected>{{Origin::kEnvironment, Setting::kCanary, 2, Rejection::kWeakens}}));
   EXPECT_EQ(outcome.settings(),
             "audit=on:double_free=report:invalid_free=abort:foreign_pointer=report:"
             "canary=report:write_after_free=report");
@@ -237,7 +236,8 @@ TEST(ResolveTest, OnlyFilesDisable) {
   EXPECT_FALSE(Outcome({.files = "disable=off"}).policy.disabled);
   EXPECT_EQ(Outcome({.files = "disable"}).settings(), "disable=on");
   // The parser lets neither through; a caller's mistake has no effect either.
-  const Outcome outcome({.program = "disable:floor=light", .environment = "disable:floor=paranoid"});
+  const Outcome outcome(
+      {.program = "disable:floor=light", .environment = "disable:floor=paranoid"});
   EXPECT_FALSE(outcome.policy.disabled);
   EXPECT_TRUE(outcome.policy.settings.empty());
   EXPECT_EQ(outcome.policy.floor, Level::kLight);
@@ -258,14 +258,22 @@ TEST(FeaturesOfTest, EveryLevelHasItsOwn) {
 TEST(ApplySettingsTest, EverySettingChangesItsFeatureAlone) {
   // Values that no level has.
   const std::pair<Setting, uint64_t> changes[] = {
-      {Setting::kQuarantine, 12345678},  {Setting::kQuarantineCheck, 777},
-      {Setting::kSample, 4294967295},    {Setting::kRunHold, uint64_t{5} << 32},
-      {Setting::kRunCache, 4097},        {Setting::kGuardSlabs, 63},
-      {Setting::kPlacement, 4096},       {Setting::kPurgeDelay, 3600000},
-      {Setting::kExplainFaults, 0},      {Setting::kDoubleFree, 2},
-      {Setting::kInvalidFree, 2},        {Setting::kForeignPointer, 2},
-      {Setting::kMismatch, 2},           {Setting::kSizedDelete, 2},
-      {Setting::kCanary, 2},             {Setting::kWriteAfterFree, 2},
+      {Setting::kQuarantine, 12345678},
+      {Setting::kQuarantineCheck, 777},
+      {Setting::kSample, 4294967295},
+      {Setting::kRunHold, uint64_t{5} << 32},
+      {Setting::kRunCache, 4097},
+      {Setting::kGuardSlabs, 63},
+      {Setting::kPlacement, 4096},
+      {Setting::kPurgeDelay, 3600000},
+      {Setting::kExplainFaults, 0},
+      {Setting::kDoubleFree, 2},
+      {Setting::kInvalidFree, 2},
+      {Setting::kForeignPointer, 2},
+      {Setting::kMismatch, 2},
+      {Setting::kSizedDelete, 2},
+      {Setting::kCanary, 2},
+      {Setting::kWriteAfterFree, 2},
   };
   for (const auto& [setting, changed] : changes) {
     Features features = FeaturesOf(Level::kParanoid);
@@ -320,8 +328,8 @@ TEST(ApplySettingsTest, ActionsLandAtTheirEvents) {
     Features features = Strict::kFeatures;
     ApplySettings(Parse(text), &features);
     for (unsigned i = 0; i < kEventCount; ++i) {
-      EXPECT_EQ(features.actions.of[i], i == static_cast<unsigned>(event) ? EventAction::kIgnore
-                                                                          : EventAction::kAbort)
+      EXPECT_EQ(features.actions.of[i],
+                i == static_cast<unsigned>(event) ? EventAction::kIgnore : EventAction::kAbort)
           << text;
     }
   }
@@ -329,8 +337,8 @@ TEST(ApplySettingsTest, ActionsLandAtTheirEvents) {
 
 TEST(ValueInTest, LevelsAndSwitchesAreNoFeatures) {
   uint64_t value = 7;
-  for (const Setting setting : {Setting::kLevel, Setting::kFloor, Setting::kDisable,
-                                Setting::kAudit, Setting::kSeed}) {
+  for (const Setting setting :
+       {Setting::kLevel, Setting::kFloor, Setting::kDisable, Setting::kAudit, Setting::kSeed}) {
     EXPECT_FALSE(ValueIn(Standard::kFeatures, setting, &value));
   }
   EXPECT_EQ(value, 7u);
@@ -402,7 +410,8 @@ Expected Oracle(const World& world, const Option& option) {
     if (world.floor && *world.floor != world.build) {
       reject(Origin::kFile, Setting::kFloor, *world.floor, Rejection::kFixedLevel);
     }
-    for (const auto& [origin, source] : {std::pair{Origin::kFile, &world.files}, guests[0], guests[1]}) {
+    for (const auto& [origin, source] :
+         {std::pair{Origin::kFile, &world.files}, guests[0], guests[1]}) {
       if (origin == Origin::kEnvironment && world.secure) continue;
       if (source->level && *source->level != world.build) {
         reject(origin, Setting::kLevel, *source->level, Rejection::kFixedLevel);
@@ -469,7 +478,6 @@ Settings SettingsOf(const Source& source, const Option& option, MaybeLevel floor
 }
 
 std::string Describe(const World& world, const Option& option) {
-  PolicyInputs inputs;
   return "build " + std::to_string(world.build) + ", its floor " +
          std::to_string(world.build_floor) + (world.fixed ? ", fixed" : "") +
          (world.secure ? ", secure" : "") + "; files " +
@@ -506,9 +514,8 @@ void Check(const World& world, const Option& option) {
   ASSERT_EQ(policy.settings, all) << Describe(world, option);
   const std::set<Rejected> told(rejections.told.begin(), rejections.told.end());
   ASSERT_EQ(told.size(), rejections.told.size()) << Describe(world, option) << ": told twice";
-  ASSERT_TRUE(told == expected.rejected)
-      << Describe(world, option) << ": told " << told.size() << " rejections, expected "
-      << expected.rejected.size();
+  ASSERT_TRUE(told == expected.rejected) << Describe(world, option) << ": told " << told.size()
+                                         << " rejections, expected " << expected.rejected.size();
 
   // What the process would run with: the level's value, or the one that holds.
   Features features = FeaturesOf(policy.level);
@@ -542,7 +549,8 @@ const Option kOptions[] = {
 
 class MatrixTest : public testing::TestWithParam<std::tuple<int, int>> {};
 
-// Build default x its floor x fixed x secure x what the three sources say of level, floor and option.
+// Build default x its floor x fixed x secure x what the three sources say of level, floor and
+// option.
 TEST_P(MatrixTest, EveryCombinationResolvesAsTheOracleSays) {
   const auto& [option_index, build] = GetParam();
   const Option& option = kOptions[option_index];

@@ -122,8 +122,9 @@ TEST(SettingsTest, EqualityLooksAtWhatIsGivenAlone) {
   EXPECT_FALSE(a == b);
   b.Set(Setting::kSeed, 1);
   EXPECT_EQ(a, b);
-  a.Set(Setting::kAudit, 1);
+  a.Set(Setting::kAudit, 0);  // which is not the same as unsaid
   EXPECT_FALSE(a == b);
+  EXPECT_FALSE(b == a);
   a.Clear(Setting::kAudit);
   EXPECT_EQ(a, b);
 }
@@ -188,7 +189,8 @@ TEST(ParseValueTest, BytesTakeASuffixAndKeepTheirRange) {
     ExpectValue(setting, "64G", uint64_t{64} << 30);
     ExpectRefused(setting, "65G", Complaint::kOutOfRange);
   }
-  for (const char* text : {"K", "4MM", "4 M", "+4M", "-4M", "0x10000", "4T", "4.5M", "1e9", "4M "}) {
+  for (const char* text :
+       {"K", "4MM", "4 M", "+4M", "-4M", "0x10000", "4T", "4.5M", "1e9", "4M "}) {
     ExpectRefused(Setting::kQuarantine, text, Complaint::kMalformedValue);
   }
 }
@@ -219,7 +221,8 @@ TEST(ParseValueTest, RatesAreOneInNOrNever) {
     ExpectRefused(setting, "1/4294967296", Complaint::kOutOfRange);
     ExpectRefused(setting, "1/18446744073709551616", Complaint::kOutOfRange);
     ExpectRefused(setting, "1/0", Complaint::kOutOfRange);
-    for (const char* text : {"1", "1000", "2/1000", "1/", "/5", "1/5K", "1 /5", "00", "1/-1", "01/5"}) {
+    for (const char* text :
+         {"1", "1000", "2/1000", "1/", "/5", "1/5K", "1 /5", "00", "1/-1", "01/5"}) {
       ExpectRefused(setting, text, Complaint::kMalformedValue);
     }
   }
@@ -321,8 +324,8 @@ TEST(ParseSettingsTest, ComplaintsNameTheWordAndItsPlace) {
 }
 
 TEST(ParseSettingsTest, NamesAreExact) {
-  for (const char* text : {"Level=strict", " level=strict", "level =strict", "leve=strict", "=strict",
-                           "levels=strict", "level.=strict"}) {
+  for (const char* text : {"Level=strict", " level=strict", "level =strict", "leve=strict",
+                           "=strict", "levels=strict", "level.=strict"}) {
     Settings settings;
     Complaints complaints;
     EXPECT_FALSE(ParseSettings(text, ':', false, &settings, complaints)) << text;
@@ -442,24 +445,42 @@ TEST(WeakensTest, FollowsWhatIsStronger) {
     bool weakens;
   };
   const Row rows[] = {
-      {Setting::kLevel, 2, 1, true},           {Setting::kLevel, 1, 2, false},
-      {Setting::kFloor, 2, 1, true},           {Setting::kQuarantine, 8 << 20, 4 << 20, true},
-      {Setting::kQuarantine, 4, 8, false},     {Setting::kRunHold, 1, 0, true},
-      {Setting::kRunHold, 0, 1, false},        {Setting::kRunCache, 0, 1, true},
-      {Setting::kRunCache, 1, 0, false},       {Setting::kSample, 1000, 2000, true},
-      {Setting::kSample, 2000, 1000, false},   {Setting::kSample, 1000, 0, true},
-      {Setting::kSample, 0, 1000, false},      {Setting::kQuarantineCheck, 1, 2, true},
-      {Setting::kQuarantineCheck, 2, 0, true}, {Setting::kGuardSlabs, 8, 2, false},
-      {Setting::kGuardSlabs, 2, 8, true},      {Setting::kGuardSlabs, 64, 0, true},
-      {Setting::kPlacement, 0, 65536, true},   {Setting::kPlacement, 65536, 0, false},
-      {Setting::kPlacement, 256, 64, true},    {Setting::kPlacement, 64, 256, false},
-      {Setting::kPurgeDelay, 1, 2, false},     {Setting::kPurgeDelay, 2, 1, false},
-      {Setting::kExplainFaults, 1, 0, false},  {Setting::kExplainFaults, 0, 1, false},
-      {Setting::kSeed, 1, 2, true},            {Setting::kSeed, 1, 0, true},
-      {Setting::kAudit, 0, 1, true},           {Setting::kAudit, 1, 0, false},
-      {Setting::kDisable, 0, 1, true},         {Setting::kDisable, 1, 0, false},
-      {Setting::kCanary, 0, 1, true},          {Setting::kCanary, 1, 2, true},
-      {Setting::kCanary, 2, 1, false},         {Setting::kDoubleFree, 1, 0, false},
+      {Setting::kLevel, 2, 1, true},
+      {Setting::kLevel, 1, 2, false},
+      {Setting::kFloor, 2, 1, true},
+      {Setting::kQuarantine, 8 << 20, 4 << 20, true},
+      {Setting::kQuarantine, 4, 8, false},
+      {Setting::kRunHold, 1, 0, true},
+      {Setting::kRunHold, 0, 1, false},
+      {Setting::kRunCache, 0, 1, true},
+      {Setting::kRunCache, 1, 0, false},
+      {Setting::kSample, 1000, 2000, true},
+      {Setting::kSample, 2000, 1000, false},
+      {Setting::kSample, 1000, 0, true},
+      {Setting::kSample, 0, 1000, false},
+      {Setting::kQuarantineCheck, 1, 2, true},
+      {Setting::kQuarantineCheck, 2, 0, true},
+      {Setting::kGuardSlabs, 8, 2, false},
+      {Setting::kGuardSlabs, 2, 8, true},
+      {Setting::kGuardSlabs, 64, 0, true},
+      {Setting::kPlacement, 0, 65536, true},
+      {Setting::kPlacement, 65536, 0, false},
+      {Setting::kPlacement, 256, 64, true},
+      {Setting::kPlacement, 64, 256, false},
+      {Setting::kPurgeDelay, 1, 2, false},
+      {Setting::kPurgeDelay, 2, 1, false},
+      {Setting::kExplainFaults, 1, 0, false},
+      {Setting::kExplainFaults, 0, 1, false},
+      {Setting::kSeed, 1, 2, true},
+      {Setting::kSeed, 1, 0, true},
+      {Setting::kAudit, 0, 1, true},
+      {Setting::kAudit, 1, 0, false},
+      {Setting::kDisable, 0, 1, true},
+      {Setting::kDisable, 1, 0, false},
+      {Setting::kCanary, 0, 1, true},
+      {Setting::kCanary, 1, 2, true},
+      {Setting::kCanary, 2, 1, false},
+      {Setting::kDoubleFree, 1, 0, false},
   };
   for (const Row& row : rows) {
     EXPECT_EQ(Weakens(row.setting, row.from, row.to), row.weakens)

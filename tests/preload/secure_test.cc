@@ -69,7 +69,12 @@ class SecureTest : public testing::Test {
   std::string folder_, probe_;
 };
 
-// Without it, the next test could pass because nobody reads HARDENED_SEED.
+// Without these two, the next one could pass because nobody reads the environment.
+TEST_F(SecureTest, AnOrdinaryProgramObeysTheLevel) {
+  const ChildResult result = Run({"HARDENED_LEVEL=strict"});
+  EXPECT_THAT(result.out, StartsWith("secure 0\nlevel strict\n")) << result.Describe();
+}
+
 TEST_F(SecureTest, AnOrdinaryProgramObeysTheSeed) {
   const ChildResult first = Run({"HARDENED_SEED=42"}), second = Run({"HARDENED_SEED=42"});
   ASSERT_EQ(first.exit_code, 0) << first.Describe();
@@ -91,9 +96,10 @@ TEST_F(SecureTest, ASetUidProgramIgnoresTheEnvironment) {
   EXPECT_NE(first.out, second.out);
   const std::string seeded = ordinary.out.substr(ordinary.out.find("block"));
   EXPECT_THAT(first.out, Not(HasSubstr(seeded)));
-  // The level of the build.
+  // The level that it has without any environment.
   const size_t level = plain.out.find("level");
-  EXPECT_THAT(first.out, HasSubstr(plain.out.substr(level, plain.out.find('\n', level) - level)));
+  EXPECT_THAT(first.out, HasSubstr(plain.out.substr(level, plain.out.find('\n', level) + 1 - level)));
+  EXPECT_EQ(first.err, "");
 }
 
 TEST_F(SecureTest, ASetUidProgramStopsADoubleFreeWhateverTheEnvironmentSays) {

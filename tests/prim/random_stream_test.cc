@@ -180,6 +180,19 @@ TEST(RandomStreamTest, WhatWasHandedOutIsNotInTheStateAnyMore) {
   }
 }
 
+TEST(RandomStreamTest, AForgottenStreamHoldsNothing) {
+  RandomStream stream;
+  stream.Seed(Bytes(CountingKey()), 7);
+  stream.Next32();
+  stream.Forget();
+  EXPECT_FALSE(stream.seeded());
+  std::array<std::byte, sizeof(RandomStream)> state;
+  std::memcpy(state.data(), static_cast<const void*>(&stream), sizeof(stream));
+  // The stream's number alone is left.
+  EXPECT_LE(std::count_if(state.begin(), state.end(), [](std::byte b) { return b != std::byte{0}; }),
+            1);
+}
+
 TEST(RandomStreamTest, StreamsOfOneKeyAreUncorrelated) {
   RandomStream first, second;
   first.Seed(Bytes(CountingKey()), 1);

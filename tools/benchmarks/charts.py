@@ -9,10 +9,14 @@ COLOURS = {"light": "#2e9e5b", "standard": "#e08a1e", "strict": "#c8372d", "para
            "floor": "#d9d9d9"}
 OTHER_COLOURS = ["#b8a9d4", "#c2c08a", "#a8cfc2", "#d4a9b3"]
 
-GAP, LEFT, TOP, HEIGHT, BOTTOM = 14, 48, 64, 260, 120
+GAP, LEFT, TOP, HEIGHT, BOTTOM = 14, 100, 64, 260, 120
 LEGEND = 96  # width of an entry
 # With this many groups or fewer there is room for the figures.
 FEW_GROUPS = 6
+
+
+def tick(value):
+    return f"{value:g}" if value >= 0.25 else f"1/{1 / value:g}"
 
 
 def colour_of(names):
@@ -32,7 +36,7 @@ def bar_chart(title, names, groups):
     few = len(groups) <= FEW_GROUPS
     bar = 24 if few else 9
     group_width = bar * len(names) + GAP
-    width = max(LEFT + group_width * len(groups) + GAP, LEFT + LEGEND * len(names), 420)
+    width = max(LEFT + group_width * len(groups) + GAP, LEFT + LEGEND * len(names), 640)
 
     def y(value):
         return TOP + HEIGHT * (math.log2(high) - math.log2(value)) / math.log2(high / low)
@@ -49,7 +53,7 @@ def bar_chart(title, names, groups):
     while line <= high:
         weight = ' stroke="#000000"' if line == 1 else ' stroke="#e4e4e4"'
         parts.append(f'<line x1="{LEFT}" x2="{width - GAP}" y1="{y(line):.1f}" y2="{y(line):.1f}"{weight}/>'
-                     f'<text x="{LEFT - 6}" y="{y(line) + 4:.1f}" text-anchor="end">{line:g}</text>')
+                     f'<text x="{LEFT - 6}" y="{y(line) + 4:.1f}" text-anchor="end">{tick(line)}</text>')
         line *= 2
     for g, (label, group) in enumerate(groups.items()):
         left = LEFT + GAP / 2 + g * group_width
@@ -66,6 +70,8 @@ def bar_chart(title, names, groups):
                 parts.append(f'<text x="{left + bar * (i + 0.5):.1f}" y="{above:.1f}" font-size="9" '
                              f'text-anchor="middle">{group[name]:.2f}</text>')
         middle = left + bar * len(names) / 2
-        parts.append(f'<text transform="translate({middle:.1f} {TOP + HEIGHT + 14}) rotate(-40)" '
-                     f'text-anchor="end">{escape(label)}</text>')
+        place = (f'x="{middle:.1f}" y="{TOP + HEIGHT + 18}" text-anchor="middle"' if few else
+                 f'transform="translate({middle:.1f} {TOP + HEIGHT + 14}) rotate(-40)" '
+                 f'text-anchor="end"')
+        parts.append(f'<text {place}>{escape(label)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"

@@ -67,6 +67,7 @@ void StringGrowth(Stopwatch& watch) {
 void VectorGrowth(Stopwatch& watch) {
   constexpr size_t kVectors = 16;
   constexpr size_t kLargest = 128 * 1024;
+  const UsedHeap used;
   watch.Repeat([&] {
     Work work;
     for (int round = 0; round < 10; ++round) {

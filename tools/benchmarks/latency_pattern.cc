@@ -13,9 +13,8 @@ constexpr size_t kOperations = 400'000;
 
 // Nanoseconds at a quantile, with `clock_ns` for reading the clock taken off.
 double Quantile(Array<uint32_t>& sorted, double quantile, uint32_t clock_ns) {
-  const auto index =
-      std::min(sorted.size() - 1,
-               static_cast<size_t>(quantile * static_cast<double>(sorted.size())));
+  const auto index = std::min(sorted.size() - 1,
+                              static_cast<size_t>(quantile * static_cast<double>(sorted.size())));
   return sorted[index] > clock_ns ? sorted[index] - clock_ns : 0;
 }
 

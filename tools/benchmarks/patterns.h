@@ -35,6 +35,27 @@ inline char* Take(size_t size) {
   return block;
 }
 
+// UsedHeap: while it lives, the heap has free memory in the middle and live
+// blocks on both sides of it. In a new one, the last block always has room
+// behind it, and the end goes back to the system every time; programs seldom
+// see either.
+class UsedHeap {
+ public:
+  UsedHeap() : blocks_(61) {
+    for (char*& block : blocks_) block = Take(100'000);
+    for (size_t i = 1; i + 1 < blocks_.size(); ++i) free(blocks_[i]);
+  }
+  ~UsedHeap() {
+    free(blocks_[0]);
+    free(blocks_[blocks_.size() - 1]);
+  }
+  UsedHeap(const UsedHeap&) = delete;
+  UsedHeap& operator=(const UsedHeap&) = delete;
+
+ private:
+  Array<char*> blocks_;
+};
+
 // single_thread_patterns.cc
 void Control(Stopwatch& watch);  // no allocation; must cost the same under every allocator
 void Pair(Stopwatch& watch, size_t size);
@@ -42,15 +63,15 @@ void Batch(Stopwatch& watch, size_t count, Sizes sizes, FreeOrder order);
 void Churn(Stopwatch& watch, size_t live);
 void Calloc(Stopwatch& watch, size_t size);
 void Aligned(Stopwatch& watch, size_t size, size_t alignment);
-void ReallocBySteps(Stopwatch& watch);   // +64 up to 64 KiB; an operation is one step
-void ReallocByFactor(Stopwatch& watch);  // x1.5 up to 1 MiB; an operation is one step
+void ReallocBySteps(Stopwatch& watch);      // +64 up to 64 KiB; an operation is one step
+void ReallocByFactor(Stopwatch& watch);     // x1.5 up to 1 MiB; an operation is one step
 void Mixed(Stopwatch& watch, Sizes sizes);  // 1,000 live, small sizes more often than large
 
 // growth_patterns.cc; an operation is one step of growth, for LargeTouched one block
-void StringGrowth(Stopwatch& watch);   // many short strings, realloc to twice the size
-void VectorGrowth(Stopwatch& watch);   // a new block of twice the size, a copy, a free
-void LargeGrowth(Stopwatch& watch);    // realloc x1.5 from 256 KiB to 16 MiB, every page touched
-void LargeTouched(Stopwatch& watch);   // 64 KiB to 16 MiB, every page touched
+void StringGrowth(Stopwatch& watch);  // many short strings, realloc to twice the size
+void VectorGrowth(Stopwatch& watch);  // a new block of twice the size, a copy, a free
+void LargeGrowth(Stopwatch& watch);   // realloc x1.5 from 256 KiB to 16 MiB, every page touched
+void LargeTouched(Stopwatch& watch);  // 64 KiB to 16 MiB, every page touched
 
 // thread_patterns.cc
 void ProducerConsumer(Stopwatch& watch);

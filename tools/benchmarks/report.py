@@ -70,37 +70,35 @@ def burst_sentence(probes, names):
 def draw(folder, times, programs, names):
     """Writes the charts. Returns: their file names, in the order in which they are shown."""
     shown = [name for name in names if name != tables.BASE]
-    without_floor = [name for name in shown if name != "floor"]
     summary = {title: {} for title in ("real programs", "allocator benchmarks", "all", "peak RSS")}
-    for name in without_floor:
+    for name in shown:
         found = tables.means(times, programs, name)
         for title, group in summary.items():
             if title in found:
                 group[name] = found[title]
 
-    def by_label(ratios, of_names):
-        found = {name: ratios(name) for name in of_names}
+    def by_label(ratios):
+        found = {name: ratios(name) for name in shown}
         labels = list(dict.fromkeys(label for by in found.values() for label in by))
         return {label: {name: by[label] for name, by in found.items() if label in by}
                 for label in labels}
 
     pictures = {
-        "summary": ("Geometric means: CPU time and peak RSS", without_floor, summary),
-        "programs": ("Real programs: CPU time", without_floor,
-                     by_label(lambda name: tables.program_ratios(programs, name), without_floor)),
-        "benchmarks": ("Allocator benchmarks: CPU time", shown,
-                       by_label(lambda name: tables.driver_ratios(times, name), shown)),
-        "memory": ("Real programs: peak RSS", without_floor,
-                   by_label(lambda name: tables.program_ratios(programs, name, "rss_kib"),
-                            without_floor)),
+        "summary": ("Geometric means: CPU time and peak RSS", summary),
+        "programs": ("Real programs: CPU time",
+                     by_label(lambda name: tables.program_ratios(programs, name))),
+        "benchmarks": ("Allocator benchmarks: CPU time",
+                       by_label(lambda name: tables.driver_ratios(times, name))),
+        "memory": ("Real programs: peak RSS",
+                   by_label(lambda name: tables.program_ratios(programs, name, "rss_kib"))),
     }
     files = []
-    for key, (title, of_names, groups) in pictures.items():
+    for key, (title, groups) in pictures.items():
         groups = {label: group for label, group in groups.items() if group}
         if groups:
             path = folder / f"performance_{key}.svg"
             path.write_text(charts.bar_chart(f"{title}, as ratio to {tables.BASE} (log scale)",
-                                             of_names, groups))
+                                             shown, groups))
             files.append(path.name)
     return files
 
@@ -108,7 +106,6 @@ def draw(folder, times, programs, names):
 def text_of(results, facts, allocators, folder_name, pictures, notes):
     """The measured part of PERFORMANCE.md."""
     names = [name for name, _ in allocators]
-    of_programs = [name for name in names if name != "floor"]
     times, programs = results["times"], results["programs"]
     peers = [name for name in names if name not in TARGETS and name not in ("floor", "paranoid")]
     parts = [BEGIN, "", "## Machine", "",
@@ -119,16 +116,18 @@ def text_of(results, facts, allocators, folder_name, pictures, notes):
              "the server under a fixed number of requests. Operation counts and outputs agree "
              "between all allocators. A driver with many sizes counts once in a mean, by the mean of "
              "its patterns; worst single is the worst program or driver. floor is a stub that only "
-             "keeps lists.", "",
+             "keeps lists: as little work as malloc can be, whatever memory it takes. Debian's redis is "
+             "linked to jemalloc; in the column glibc, libc is preloaded there.", "",
              "## Against the targets", target_table(times, programs, names).markdown(), ""]
     if LIGHT in names:
         parts += [light_against_best(times, peers), ""]
     parts += [burst_sentence(results["probes"], names), "", *notes, ""]
     parts += [f"![{name}]({folder_name}/{name})\n" for name in pictures]
-    parts += ["## Means", tables.mean_table(times, programs, of_programs).markdown(), "",
+    parts += ["## Means", tables.mean_table(times, programs, names).markdown(), "",
               "## Real programs",
-              *(table.markdown() for table in tables.program_tables(programs, of_programs)),
-              tables.start_table(results["starts"], of_programs).markdown(), "",
+              *(table.markdown() for table in tables.program_tables(programs, names)),
+              tables.maps_table(programs, names).markdown(),
+              tables.start_table(results["starts"], names).markdown(), "",
               "## Allocator benchmarks",
               *(table.markdown() for table in tables.time_tables(times, names)),
               *(table.markdown() for table in tables.latency_tables(results["latencies"], names)), "",

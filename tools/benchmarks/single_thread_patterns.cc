@@ -149,15 +149,10 @@ void Aligned(Stopwatch& watch, size_t size, size_t alignment) {
 namespace {
 
 // Grows two blocks in turn from 64 bytes to `limit` by `next(size)`, `rounds`
-// times, in a heap that was used before: there is free memory, and live blocks
-// lie on both sides of it. One block alone at the end of the heap would always
-// have room behind it, and its end would go back to the system every time;
-// programs seldom see either.
+// times, in a heap that was used before.
 template <typename Next>
 void Grow(Stopwatch& watch, int rounds, size_t limit, Next next) {
-  Array<char*> earlier(61);
-  for (char*& block : earlier) block = Take(100'000);
-  for (size_t i = 1; i + 1 < earlier.size(); ++i) free(earlier[i]);
+  const UsedHeap used;
   watch.Repeat([&] {
     Work work;
     for (int round = 0; round < rounds; ++round) {
@@ -178,8 +173,6 @@ void Grow(Stopwatch& watch, int rounds, size_t limit, Next next) {
     }
     return work;
   });
-  free(earlier[0]);
-  free(earlier[earlier.size() - 1]);
 }
 
 }  // namespace

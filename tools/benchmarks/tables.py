@@ -20,6 +20,10 @@ def median(runs, figure):
     return statistics.median(run[figure] for run in runs)
 
 
+def least(runs, figure):
+    return min(run[figure] for run in runs)
+
+
 def is_noisy(runs, figure):
     values = [run[figure] for run in runs]
     return max(values) - min(values) > NOISY_SPREAD * statistics.median(values)
@@ -76,7 +80,8 @@ def driver_ratios(times, name, figure="cpu_ns"):
 
 
 def program_ratios(programs, name, figure="cpu_ns"):
-    values = {program: ratio(programs, program, name, figure) for program in programs}
+    values = {program: ratio(programs, program, name, figure)
+              for program in programs if program != CONTROL}
     return {program: value for program, value in values.items() if value is not None}
 
 
@@ -133,12 +138,15 @@ def time_tables(times, names):
 
 
 def latency_tables(latencies, names):
+    # Whatever else ran on the machine can only add to the worst call.
+    figures = (("median", "p50", median), ("99 %", "p99", median), ("99.9 %", "p999", median),
+               ("worst", "worst", least))
     for pattern, by_name in latencies.items():
-        rows = [(f"{call}, {title}", [show_number(median(by_name[n], f"{call}_{figure}")) for n in names])
-                for call in ("malloc", "free")
-                for title, figure in (("median", "p50"), ("99 %", "p99"), ("99.9 %", "p999"),
-                                      ("worst", "worst"))]
-        yield Table(f"{pattern}: ns of single calls; medians over the rounds", names, rows)
+        rows = [(f"{call}, {title}", [show_number(of_rounds(by_name[n], f"{call}_{figure}"))
+                                      for n in names])
+                for call in ("malloc", "free") for title, figure, of_rounds in figures]
+        yield Table(f"{pattern}: ns of single calls; medians over the rounds, worst: the least of them",
+                    names, rows)
 
 
 def over(run, figure, requested):
@@ -200,6 +208,12 @@ def program_tables(programs, names):
         yield Table(title, names, rows)
 
 
+def maps_table(programs, names):
+    rows = [(p, [f"{median(programs[p][n], 'maps'):.0f}" if programs[p].get(n) else "fails"
+                 for n in names]) for p in programs]
+    return Table("Real programs, most lines in /proc/PID/maps of a process", names, rows)
+
+
 def start_table(starts, names):
     runs = len(starts[BASE])
     rows = [(title, [f"{median(starts[n], figure) / scale:,.0f}" for n in names])
@@ -212,5 +226,6 @@ def mean_table(times, programs, names):
     by_name = {name: means(times, programs, name) for name in names}
     rows = [(title, [cell(by_name[n].get(title), ".2f") for n in names])
             for title in ("real programs", "allocator benchmarks", "all", "worst single", "peak RSS")]
-    rows.append(("worst is", [by_name[n].get("worst is", "-") for n in names]))
+    rows.append(("worst is", [by_name[n].get("worst is", "-") if n != BASE else "-"
+                              for n in names]))
     return Table(f"Geometric means of ratios to {BASE}", names, rows)
