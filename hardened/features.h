@@ -85,6 +85,8 @@ constexpr bool IsCoherent(const Features& features) {
          (!features.check_neighbours || features.canary) && (!features.sweep || features.canary) &&
          (!features.check_on_allocate || features.wipe_limit > 0) &&
          (!features.check_stated_size || features.exact_size) &&
+         // Only a slab that keeps its address space may have a guard that is never moved.
+         (features.core.guard_slab_interval == 0 || features.core.isolate_classes) &&
          // Slots that other threads freed must not pass by the quarantine.
          (features.quarantine.bytes == 0 || !features.core.collect_into_magazine);
 }

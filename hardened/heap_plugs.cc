@@ -46,6 +46,30 @@ void CountHeld(const core::ThreadHeap& heap, uint64_t* slots, uint64_t* bytes) {
 
 constinit prim::Sealed<Features> active_features;
 
+void ResetPlugs(core::ThreadHeap& heap, uint64_t salt) {
+  HeapPlugs& plugs = PlugsOf(heap);
+  if (plugs.quarantine.initialised()) plugs.quarantine.Reset();
+  plugs.life_count = 0;
+  const uint32_t interval = active_features->sample_interval;
+  if (interval == 0) return;
+  for (unsigned c = 0; c < core::kSizeClassCount; ++c) {
+    // S. Vigna's splitmix64.
+    salt += 0x9e3779b97f4a7c15u;
+    uint64_t mixed = (salt ^ salt >> 30) * 0xbf58476d1ce4e5b9u;
+    mixed = (mixed ^ mixed >> 27) * 0x94d049bb133111ebu;
+    mixed ^= mixed >> 31;
+    heap.RestartCountdown(static_cast<core::SizeClass>(c), 1 + mixed % (2 * interval - 1));
+  }
+}
+
+void StopSampling(core::ThreadHeap& heap) {
+  // More allocations than a process can make.
+  constexpr uint64_t kNever = uint64_t{1} << 62;
+  for (unsigned c = 0; c < core::kSizeClassCount; ++c) {
+    heap.RestartCountdown(static_cast<core::SizeClass>(c), kNever);
+  }
+}
+
 void KeepInQuarantine(core::ThreadHeap& heap, core::MagazineEntry entry,
                       core::SizeClass size_class) {
   Quarantine& quarantine = PlugsOf(heap).quarantine;

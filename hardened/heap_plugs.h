@@ -36,6 +36,13 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline uint16_t NextLife(core::HeapFront& heap) {
 void KeepInQuarantine(core::ThreadHeap& heap, core::MagazineEntry entry,
                       core::SizeClass size_class);
 
+// For a heap with a home (ThreadHeap::Reset): its plugs go on as those of a new heap, but for the
+// samples, whose first places follow from `salt`. Requires: its quarantine holds nothing.
+void ResetPlugs(core::ThreadHeap& heap, uint64_t salt);
+
+// No allocation of this heap is a sample from now on.
+void StopSampling(core::ThreadHeap& heap);
+
 // A socket for who decides about this process: changes the features of the level before they are
 // sealed. Called once, before the first allocation; must not allocate. Weak: without the shim's
 // policy engine it obeys HARDENED_SEED and nothing else.

@@ -11,14 +11,20 @@ bool Quarantine::Initialise(const QuarantineLimits& limits, size_t wipe_limit, b
   const size_t places = limits.capacity() + 1 + kBlock;
   void* memory = core::heap_state.AllocateMetadata(places * sizeof(Held));
   if (memory == nullptr) return false;
-  begin_ = next_ = oldest_ = block_ = static_cast<Held*>(memory);
+  begin_ = static_cast<Held*>(memory);
   end_ = begin_ + places;
-  budget_ = static_cast<int64_t>(limits.bytes);
   limits_ = &limits;
   wipe_limit_ = static_cast<uint32_t>(wipe_limit);
-  until_check_ = limits.check_interval;
   checked_later_ = checked_later;
+  Reset();
   return true;
+}
+
+void Quarantine::Reset() {
+  next_ = oldest_ = block_ = begin_;
+  block_size_ = 0;
+  budget_ = static_cast<int64_t>(limits_->bytes);
+  until_check_ = limits_->check_interval;
 }
 
 bool Quarantine::CheckStillZero(const void* slot, size_t size) const {

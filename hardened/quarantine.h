@@ -71,6 +71,9 @@ class Quarantine {
   // Lets all slots leave, back into their slabs.
   void Drain(core::ThreadHeap& heap);
 
+  // Goes on as after Initialise(). Requires: nothing is held.
+  void Reset();
+
   // What is held in both stages.
   void CountHeld(uint64_t* slots, uint64_t* bytes) const;
 

@@ -280,7 +280,7 @@ class FileReader {
       return;
     }
     if (!CheckStat(file.get(), S_IFREG, path)) return;
-    size_t size;
+    size_t size = 0;
     if (!ReadText(file.get(), &size)) {
       sink_.Refuse(path, size > kMaxPolicyFileBytes ? Refusal::kTooLarge : Refusal::kCannotRead);
       return;
@@ -290,9 +290,9 @@ class FileReader {
   }
 
   // The whole file into work_->text; not mapped, as a file that shrinks would then be a SIGBUS.
+  // Requires: *size is 0.
   // Returns: false when it cannot be read or is too large; *size tells.
   bool ReadText(int fd, size_t* size) {
-    *size = 0;
     while (*size < sizeof(work_->text)) {
       const ssize_t got = read(fd, work_->text + *size, sizeof(work_->text) - *size);
       if (got < 0 && errno == EINTR) continue;

@@ -14,19 +14,20 @@ constexpr uint32_t kMaxGrowthSegments = 16;
 
 }  // namespace
 
+uintptr_t Arena::RandomHint(prim::RandomStream& random) {
+  // Anywhere between 1 TiB and 64 TiB; where that is taken, the kernel's own random choice.
+  return (uintptr_t{1} << 40) + (random.Next64() % (uintptr_t{63} << 40));
+}
+
 bool Arena::Create(prim::PageSource& pages, size_t heap_bytes, size_t block_bytes_per_slice,
-                   prim::RandomStream& random) {
+                   prim::RandomStream& random, uintptr_t hint) {
   const prim::LockGuard guard(lock_);
   pages_ = &pages;
   const size_t page = prim::PageSize();
   const size_t slice_count = heap_bytes >> kSliceShift;
   if (slice_count >= kRefusedSpan) return false;
 
-  // Anywhere between 1 TiB and 64 TiB; where that is taken, the kernel's own random choice.
-  const auto random_hint = [&random] {
-    return (uintptr_t{1} << 40) + (random.Next64() % (uintptr_t{63} << 40));
-  };
-  void* heap = pages.Reserve(heap_bytes, kSegmentSize, random_hint());
+  void* heap = pages.Reserve(heap_bytes, kSegmentSize, hint);
   if (heap == nullptr) return false;
 
   const size_t slice_bytes = RoundUpTo(slice_count * sizeof(SliceDescriptor), page);
@@ -35,7 +36,7 @@ bool Arena::Create(prim::PageSource& pages, size_t heap_bytes, size_t block_byte
   const size_t block_bytes =
       RoundUpTo(slice_count * block_bytes_per_slice + kBlockBytesFixed, page);
   const size_t metadata_bytes = 2 * page + slice_bytes + span_bytes + dirty_bytes + block_bytes;
-  void* metadata = pages.Reserve(metadata_bytes, page, random_hint());
+  void* metadata = pages.Reserve(metadata_bytes, page, RandomHint(random));
   if (metadata == nullptr) {
     pages.Release(heap, heap_bytes);
     return false;
@@ -81,6 +82,14 @@ void Arena::Destroy() {
   heap_bytes_ = metadata_bytes_ = 0;
   slices_ = nullptr;
   committed_slices_ = 0;
+  home_ = false;
+}
+
+bool Arena::CommitAll() {
+  const prim::LockGuard guard(lock_);
+  HARDENED_CHECK(committed_slices_ == 0);
+  return Grow(static_cast<uint32_t>(heap_bytes_ >> kSliceShift) - 1, SpanPurpose::kSlabs) ==
+         Growth::kGrown;
 }
 
 bool Arena::EnsureCommitted(CommittedRange& range, uintptr_t up_to, size_t chunk) {
@@ -271,6 +280,19 @@ void Arena::TrimSpan(uint32_t first, uint32_t slices, bool dirty, uint64_t now_m
   Release(first + slices, length - slices, dirty, now_ms);
 }
 
+uint32_t Arena::NextUsedSpan(uint32_t slice, uint32_t* behind) {
+  const prim::LockGuard guard(lock_);
+  // The slice that is never committed is a span of its own.
+  for (uint32_t first = slice == 0 ? 1 : slice; first < committed_slices_;) {
+    const Span& span = spans_[first];
+    HARDENED_CHECK(span.length > 0);
+    *behind = first + span.length;
+    if (span.state == SpanState::kUsed) return first;
+    first = *behind;
+  }
+  return kNoSpan;
+}
+
 uint32_t Arena::FindUsedSpan(uint32_t slice) const {
   if (slice >= committed_slices_) return kNoSpan;
   for (uint32_t first = 0; first <= slice;) {
@@ -320,6 +342,22 @@ size_t Arena::Purge(uint64_t now_ms, bool force) {
   const size_t purged = PurgeLocked(0, force ? UINT32_MAX : purge_policy_.calls_per_pass);
   dirty_since_ms_ = now_ms;
   return purged;
+}
+
+void Arena::Normalise() {
+  const prim::LockGuard guard(lock_);
+  purge_cursor_ = 0;
+  PurgeLocked(0, UINT32_MAX);
+  for (int i = 0; i < kSpanPurposes; ++i) {
+    indexes_[static_cast<size_t>(i)].Reset(spans_, static_cast<SpanPurpose>(i));
+  }
+  // Backwards: the last span that is filed is the first to be taken.
+  for (uint32_t end = committed_slices_; end > 0;) {
+    const Span span = spans_[end - 1];
+    HARDENED_CHECK(span.length > 0 && span.length <= end);
+    end -= span.length;
+    if (span.state == SpanState::kFree) IndexOf(span.purpose).Insert(end, span.length);
+  }
 }
 
 void* Arena::AllocateMetadata(size_t bytes) {

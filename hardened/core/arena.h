@@ -59,7 +59,15 @@ class Arena {
   // Returns: false when the address space does not allow it; the arena is then unusable.
   // `block_bytes_per_slice` is how much room for blocks of metadata comes with each slice.
   bool Create(prim::PageSource& pages, size_t heap_bytes, size_t block_bytes_per_slice,
-              prim::RandomStream& random);
+              prim::RandomStream& random) {
+    return Create(pages, heap_bytes, block_bytes_per_slice, random, RandomHint(random));
+  }
+  // The same with the heap at `hint`, where that is free.
+  bool Create(prim::PageSource& pages, size_t heap_bytes, size_t block_bytes_per_slice,
+              prim::RandomStream& random, uintptr_t hint);
+  // Commits the whole heap as one span, so that no later request sees the arena grow. Requires:
+  // nothing was allocated. Returns: false when the kernel refuses.
+  bool CommitAll() ABSL_LOCKS_EXCLUDED(lock_);
   // Undoes Create(). Requires: nothing was allocated.
   void Destroy();
 
@@ -76,6 +84,9 @@ class Arena {
   // Shortens the used span at `first`, giving its end back.
   void TrimSpan(uint32_t first, uint32_t slices, bool dirty, uint64_t now_ms)
       ABSL_LOCKS_EXCLUDED(lock_);
+  // The first used span at or behind `slice`, where a span must start; for walks over what is in
+  // use. Returns: its first slice, or kNoSpan; *behind is where the span after it starts.
+  uint32_t NextUsedSpan(uint32_t slice, uint32_t* behind) ABSL_LOCKS_EXCLUDED(lock_);
   // The used span that contains `slice`, by walking the partition: for reports only.
   // Returns: its first slice, or kNoSpan.
   uint32_t FindUsedSpan(uint32_t slice) const ABSL_NO_THREAD_SAFETY_ANALYSIS;
@@ -88,6 +99,14 @@ class Arena {
   // Purges what has been dirty for too long (`force`: everything). Bounded unless forced.
   // Returns: bytes given back.
   size_t Purge(uint64_t now_ms, bool force) ABSL_LOCKS_EXCLUDED(lock_);
+
+  // Drops all dirty memory and files the free spans in the order of their addresses: which spans
+  // the next requests get, and what these hold, then depends only on the spans in use.
+  void Normalise() ABSL_LOCKS_EXCLUDED(lock_);
+
+  // The home of some thread heaps: no other heap takes spans here.
+  void set_home() { home_ = true; }
+  bool home() const { return home_; }
 
   void set_purge_policy(const PurgePolicy& policy) { purge_policy_ = policy; }
 
@@ -122,6 +141,7 @@ class Arena {
     uintptr_t committed_end = 0;
     uintptr_t end = 0;
   };
+  static uintptr_t RandomHint(prim::RandomStream& random);
   bool EnsureCommitted(CommittedRange& range, uintptr_t up_to, size_t chunk)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
@@ -146,6 +166,7 @@ class Arena {
   SliceDescriptor* slices_ = nullptr;
   prim::PageSource* pages_ = nullptr;
   PurgePolicy purge_policy_;
+  bool home_ = false;
 
   alignas(prim::kNoSharing) prim::Lock lock_;
   std::atomic<uint32_t> committed_slices_{0};  // written under lock_

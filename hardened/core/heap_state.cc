@@ -116,10 +116,33 @@ bool HeapState::AddArena(size_t least_bytes, bool for_metadata, uint32_t seen) {
   // An arena for the sake of its metadata is as small as can be: there is heap enough.
   const size_t bytes = for_metadata ? least_bytes : first_arena_.heap_bytes();
   if (!CreateArena(*spare_arena_, bytes, least_bytes)) return false;
+  AddSpareArena(count);
+  return true;
+}
+
+void HeapState::AddSpareArena(uint32_t count) {
   arenas_[count] = spare_arena_;
   MakeSpareArena(*arenas_[count]);
   arena_count_.store(count + 1, std::memory_order_release);
-  return true;
+}
+
+Arena* HeapState::MakeHomeArena(size_t bytes, uintptr_t hint) {
+  const prim::LockGuard guard(arenas_lock_);
+  const uint32_t count = arena_count_.load(std::memory_order_relaxed);
+  if (count == kMaxArenas || spare_arena_ == nullptr) return nullptr;
+  Arena& arena = *spare_arena_;
+  // Blocks of metadata come from where there are some.
+  if (!arena.Create(prim::linux_page_source, bytes, 0, random_, hint)) return nullptr;
+  arena.set_purge_policy(heap_constants->options.purge);
+  arena.set_home();
+  if (!arena.CommitAll() ||
+      !segment_map_.Register(arena.base(), arena.heap_bytes(), &arena, arena)) {
+    segment_map_.Unregister(arena.base(), arena.heap_bytes(), arena);
+    arena.Destroy();
+    return nullptr;
+  }
+  AddSpareArena(count);
+  return &arena;
 }
 
 ArenaSpan HeapState::AllocateSpan(SpanPurpose purpose, uint32_t slices, uint32_t alignment,
@@ -132,6 +155,7 @@ ArenaSpan HeapState::AllocateSpan(SpanPurpose purpose, uint32_t slices, uint32_t
   uint32_t tried = 0;
   do {
     for (; tried < arena_count_.load(std::memory_order_acquire); ++tried) {
+      if (arenas_[tried]->home()) continue;
       span.arena = arenas_[tried];
       span.first = span.arena->AllocateSpan(slices, alignment, lead, &span.zero, purpose);
       // Refused memory is refused in any arena.
@@ -158,7 +182,10 @@ void* HeapState::AllocateMetadata(size_t bytes, Arena** source) {
 size_t HeapState::Purge(uint64_t now_ms, bool force) {
   size_t purged = 0;
   const uint32_t count = arena_count_.load(std::memory_order_acquire);
-  for (uint32_t i = 0; i < count; ++i) purged += arenas_[i]->Purge(now_ms, force);
+  for (uint32_t i = 0; i < count; ++i) {
+    // What a home arena holds must not depend on the time.
+    if (force || !arenas_[i]->home()) purged += arenas_[i]->Purge(now_ms, force);
+  }
   return purged;
 }
 

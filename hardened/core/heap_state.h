@@ -107,6 +107,11 @@ class alignas(4096) HeapState {
   ArenaSpan AllocateSpan(SpanPurpose purpose, uint32_t slices, uint32_t alignment = 1,
                          uint32_t lead = 0);
 
+  // A further arena of `bytes` (a multiple of the segment size), committed as a whole, whose spans
+  // only the thread heaps get that have it as their home; at `hint` where that is free.
+  // Returns: null when there is no memory or address space for it.
+  Arena* MakeHomeArena(size_t bytes, uintptr_t hint) ABSL_LOCKS_EXCLUDED(arenas_lock_);
+
   // Metadata from any arena, a further one if need be. Null when memory is exhausted; *source (may
   // be null) tells whose it is.
   void* AllocateMetadata(size_t bytes, Arena** source = nullptr);
@@ -141,6 +146,7 @@ class alignas(4096) HeapState {
  private:
   static constexpr uint32_t kMaxArenas = 256;
 
+  void AddSpareArena(uint32_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
   void MakeSpareArena(Arena& source) ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
   bool MakeFirstArena(const CoreOptions& options) ABSL_LOCKS_EXCLUDED(arenas_lock_);
   // Adds an arena of at least `least_bytes`, unless there are more than `seen` already.

@@ -267,7 +267,7 @@ Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero,
     const size_t total = page_bytes + front + page;
     const size_t slices = (total + kSliceSize - 1) >> kSliceShift;
     if (slices > UINT32_MAX / 4 || alignment >> kSliceShift > UINT32_MAX / 4) return nullptr;
-    const ArenaSpan span = heap_state.AllocateSpan(
+    const ArenaSpan span = heap.AllocateSpan(
         SpanPurpose::kRuns, static_cast<uint32_t>(slices),
         by_slices ? static_cast<uint32_t>(alignment >> kSliceShift) : 1, by_slices ? 1 : 0);
     if (span.arena == nullptr) return nullptr;

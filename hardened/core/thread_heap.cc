@@ -102,7 +102,7 @@ void ThreadHeap::Unlink(Slab& slab, Bin& bin) {
 
 Slab* ThreadHeap::NewSlab(SizeClass size_class) {
   const CoreOptions& options = heap_constants->options;
-  if (options.isolate_classes) {
+  if (options.isolate_classes && home_ == nullptr) {
     Slab* waiting = empty_slabs.Take(size_class);
     if (waiting != nullptr) {
       SetSlabOwner(*waiting, this);
@@ -110,9 +110,9 @@ Slab* ThreadHeap::NewSlab(SizeClass size_class) {
     }
   }
   const uint32_t slices = SlabSlices(size_class);
-  const bool guarded =
-      options.guard_slab_interval != 0 && ++new_slabs_ % options.guard_slab_interval == 0;
-  const ArenaSpan span = heap_state.AllocateSpan(SpanPurpose::kSlabs, slices + guarded);
+  const bool may_guard = options.guard_slab_interval != 0 && home_ == nullptr;
+  const bool guarded = may_guard && ++new_slabs_ % options.guard_slab_interval == 0;
+  const ArenaSpan span = AllocateSpan(SpanPurpose::kSlabs, slices + guarded);
   if (span.arena == nullptr) return nullptr;
   Arena* metadata_arena = nullptr;
   void* block =
@@ -123,9 +123,18 @@ Slab* ThreadHeap::NewSlab(SizeClass size_class) {
   }
   Slab* slab = ::new (block) Slab;
   slab->Initialise(*span.arena, *metadata_arena, span.first, size_class, RecordShift(), span.zero);
-  if (options.guard_slab_interval != 0) GuardBehind(*slab, slices + guarded);
+  if (may_guard) GuardBehind(*slab, slices + guarded);
   DescribeSlab(*slab, this);
   return slab;
+}
+
+ArenaSpan ThreadHeap::AllocateSpan(SpanPurpose purpose, uint32_t slices, uint32_t alignment,
+                                   uint32_t lead) {
+  if (home_ == nullptr) return heap_state.AllocateSpan(purpose, slices, alignment, lead);
+  ArenaSpan span;
+  span.first = home_->AllocateSpan(slices, alignment, lead, &span.zero);
+  if (span.first != kNoSpan && span.first != kRefusedSpan) span.arena = home_;
+  return span;
 }
 
 void ThreadHeap::GuardBehind(const Slab& slab, uint32_t slices) {
@@ -145,7 +154,7 @@ void ThreadHeap::RetireSlab(Slab& slab, Bin& bin) {
   Unlink(slab, bin);
   const uint64_t now = prim::CoarseMilliseconds();
   const CoreOptions& options = heap_constants->options;
-  if (options.isolate_classes) {
+  if (options.isolate_classes && home_ == nullptr) {
     SetSlabOwner(slab, nullptr);
     empty_slabs.Put(slab, now, options.purge);
     return;
@@ -195,7 +204,7 @@ bool ThreadHeap::Refill(SizeClass size_class) {
   Slab* slab = bin.head;
   if (slab == nullptr) {
     uint64_t taken = 0;
-    slab = heap_registry.Adopt(*this, size_class, &taken);
+    if (home_ == nullptr) slab = heap_registry.Adopt(*this, size_class, &taken);
     if (slab == nullptr) slab = NewSlab(size_class);
     if (slab == nullptr) return false;
     if (bin.scatter_next) slab->Scatter();
@@ -377,6 +386,32 @@ void ThreadHeap::ReleaseEverything(bool keep_one) {
   RetireEmptySlabs(keep_one);
 }
 
+void ThreadHeap::SortByAddress(Bin& bin) {
+  Slab* sorted = nullptr;
+  for (Slab* slab = bin.head; slab != nullptr;) {
+    Slab* const next = slab->next;
+    Slab** link = &sorted;
+    while (*link != nullptr && (*link)->base() < slab->base()) link = &(*link)->next;
+    slab->next = *link;
+    *link = slab;
+    slab = next;
+  }
+  Slab* previous = nullptr;
+  for (Slab* slab = sorted; slab != nullptr; slab = slab->next) {
+    slab->previous = previous;
+    previous = slab;
+  }
+  bin.head = sorted;
+}
+
+void ThreadHeap::Reset(std::span<const std::byte, prim::RandomStream::kKeyBytes> key) {
+  HARDENED_CHECK(home_ != nullptr);
+  ReleaseEverything(/*keep_one=*/false);
+  for (Bin& bin : bins_) SortByAddress(bin);
+  home_->Normalise();
+  random_.Seed(key, 0);
+}
+
 void ThreadHeap::ScatterAfterFork() {
   heap_state.SeedStream(random_);
   for (unsigned c = 0; c < kSizeClassCount; ++c) {
@@ -420,6 +455,39 @@ __attribute__((no_sanitize("thread"))) void ThreadHeap::AddTo(Tally& tally) cons
 
 // ---- registry
 
+ThreadHeap* HeapRegistry::MakeHeap() {
+  void* block = heap_state.AllocateMetadata(kHeapBytes + alignof(ThreadHeap));
+  if (block == nullptr) return nullptr;
+  ThreadHeap* heap = reinterpret_cast<ThreadHeap*>(
+      RoundUpTo(reinterpret_cast<uintptr_t>(block), alignof(ThreadHeap)));
+  heap->Initialise();
+  heap->next_heap_ = heaps_;
+  heaps_ = heap;
+  return heap;
+}
+
+ThreadHeap* HeapRegistry::MakeHeapAt(Arena& home) {
+  ThreadHeap* heap = nullptr;
+  {
+    const prim::LockGuard guard(lock_);
+    heap = MakeHeap();
+    if (heap == nullptr) return nullptr;
+    heap->home_ = &home;
+    // Never 0, which would make it one of the pool.
+    heap->thread_id_ = prim::ThreadId();
+  }
+  const HeapPlug& plug = heap_constants->options.plug;
+  return plug.prepare == nullptr || plug.prepare(*heap) ? heap : nullptr;
+}
+
+ThreadHeap* HeapRegistry::SwitchTo(ThreadHeap& heap) {
+  HARDENED_CHECK(HasHeap());
+  ThreadHeap* before = static_cast<ThreadHeap*>(current_heap);
+  heap.thread_id_ = before->thread_id_;
+  current_heap = &heap;
+  return before;
+}
+
 ThreadHeap* HeapRegistry::AcquireForThread() {
   ThreadHeap* heap = nullptr;
   {
@@ -434,13 +502,8 @@ ThreadHeap* HeapRegistry::AcquireForThread() {
       heap->next_pooled_ = nullptr;
       pooled_.store(pooled_.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
     } else {
-      void* block = heap_state.AllocateMetadata(kHeapBytes + alignof(ThreadHeap));
-      if (block == nullptr) return nullptr;
-      heap = reinterpret_cast<ThreadHeap*>(
-          RoundUpTo(reinterpret_cast<uintptr_t>(block), alignof(ThreadHeap)));
-      heap->Initialise();
-      heap->next_heap_ = heaps_;
-      heaps_ = heap;
+      heap = MakeHeap();
+      if (heap == nullptr) return nullptr;
     }
     heap->thread_id_ = prim::ThreadId();
   }
@@ -543,16 +606,18 @@ void HeapRegistry::UnlockAfterFork(bool in_child) {
   // The heaps of the other threads stopped at an arbitrary point: they keep their thread's id and
   // are left alone for ever. Their live slots stay valid; what the child frees of them is sent and
   // never collected.
+  // A thread that switched heaps has more than one; its heap with a home goes on as it would have.
+  const uint64_t forking = HasHeap() ? static_cast<ThreadHeap*>(current_heap)->thread_id_ : 0;
   for (ThreadHeap* heap = heaps_; heap != nullptr; heap = heap->next_heap_) {
-    if (heap == current_heap || heap->thread_id_ == 0) {
-      heap->ScatterAfterFork();
-    } else {
+    if (heap->thread_id_ != 0 && heap->thread_id_ != forking) {
       heap->orphan_ = true;
       // What that thread will draw in the parent is none of the child's business.
       heap->random_.Forget();
+      continue;
     }
+    if (heap->home_ == nullptr) heap->ScatterAfterFork();
+    if (heap->thread_id_ != 0) heap->thread_id_ = prim::ThreadId();
   }
-  if (HasHeap()) static_cast<ThreadHeap*>(current_heap)->thread_id_ = prim::ThreadId();
 }
 
 }  // namespace hardened::core

@@ -23,6 +23,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "absl/base/thread_annotations.h"
 #include "hardened/core/heap_state.h"
@@ -83,6 +84,19 @@ class ThreadHeap : public HeapFront {
 
   // Pushes all outgoing batches.
   void FlushOutgoing();
+
+  // A span for this heap: from its home, or from any arena. arena is null when there is none.
+  ArenaSpan AllocateSpan(SpanPurpose purpose, uint32_t slices, uint32_t alignment = 1,
+                         uint32_t lead = 0);
+
+  // The arena from which alone this heap takes its spans; null: any. Its slabs are never isolated
+  // or guarded, and it adopts none: which slots it hands out depends on nothing but its own
+  // history.
+  Arena* home() const { return home_; }
+
+  // Gives back everything that is not in use and starts its random stream with `key`: what follows
+  // depends only on the slots that are live, not on what was done before. Requires: home().
+  void Reset(std::span<const std::byte, prim::RandomStream::kKeyBytes> key);
 
   // Gives back what is not in use: magazines, batches, what plugs hold, and empty slabs, of which
   // `keep_one` leaves one to each class for the next thread.
@@ -172,6 +186,8 @@ class ThreadHeap : public HeapFront {
   static void CheckPending(uintptr_t address);
   void CollectSlot(uintptr_t address);
   void RetireEmptySlabs(bool keep_one);
+  // Files the slabs of a bin in the order of their addresses.
+  static void SortByAddress(Bin& bin);
 
   std::array<Bin, kSizeClassCount> bins_;
   // Allocations made: this minus what is left of the countdown.
@@ -188,6 +204,7 @@ class ThreadHeap : public HeapFront {
   uintptr_t backlog_;  // taken from incoming_, not yet collected
   prim::RandomStream random_;
   bool orphan_;
+  Arena* home_;
   ThreadHeap* next_heap_;    // all heaps; HeapRegistry
   ThreadHeap* next_pooled_;  // heaps without a thread; HeapRegistry
 
@@ -216,6 +233,13 @@ class HeapRegistry {
   ThreadHeap* AcquireForThread() ABSL_LOCKS_EXCLUDED(lock_);
   // Takes the heap back from the calling thread, which is about to exit or borrowed it.
   void ReleaseFromThread(ThreadHeap* heap) ABSL_LOCKS_EXCLUDED(lock_);
+
+  // A heap for SwitchTo(), with `home`. It belongs to no thread and never comes into the pool.
+  // Returns: null when memory is exhausted.
+  ThreadHeap* MakeHeapAt(Arena& home) ABSL_LOCKS_EXCLUDED(lock_);
+  // The calling thread goes on with `heap`, of MakeHeapAt() or what SwitchTo() returned. Requires:
+  // HasHeap(), and that no other thread uses `heap`. Returns: the heap that it had.
+  static ThreadHeap* SwitchTo(ThreadHeap& heap);
 
   // A slab with free slots of `size_class` from a heap in the pool, now owned by `heap`; null when
   // a bounded search finds none.
@@ -248,6 +272,8 @@ class HeapRegistry {
 
  private:
   static void OnThreadExit(void* heap);
+  // Null when memory is exhausted.
+  ThreadHeap* MakeHeap() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   prim::Lock lock_;  // before HeapState's locks
   ThreadHeap* heaps_ ABSL_GUARDED_BY(lock_) = nullptr;

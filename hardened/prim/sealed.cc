@@ -2,6 +2,7 @@
 
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -20,6 +21,8 @@ SealResult Protect(void* start, size_t size) {
     return SealResult::kUnprotected;
   }
   if (mprotect(start, size, PROT_READ) != 0) return SealResult::kUnprotected;
+  // A filter of system calls may kill for one that is newer than itself.
+  if (prctl(PR_GET_SECCOMP) != 0) return SealResult::kReadOnly;
   return syscall(kMsealCall, start, size, 0) == 0 ? SealResult::kSealed : SealResult::kReadOnly;
 }
 

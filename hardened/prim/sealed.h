@@ -19,7 +19,7 @@ namespace hardened::prim {
 
 enum class SealResult : uint8_t {
   kUnprotected,  // the kernel refused or the page size is unknown to us: writable all along
-  kReadOnly,     // mprotect; the kernel has no mseal(2) (Linux 6.10)
+  kReadOnly,     // mprotect; the kernel has no mseal(2) (Linux 6.10), or a filter may kill for it
   kSealed,       // read-only, and not even mprotect can undo it
 };
 

@@ -98,7 +98,8 @@ TEST_F(SecureTest, ASetUidProgramIgnoresTheEnvironment) {
   EXPECT_THAT(first.out, Not(HasSubstr(seeded)));
   // The level that it has without any environment.
   const size_t level = plain.out.find("level");
-  EXPECT_THAT(first.out, HasSubstr(plain.out.substr(level, plain.out.find('\n', level) + 1 - level)));
+  EXPECT_THAT(first.out,
+              HasSubstr(plain.out.substr(level, plain.out.find('\n', level) + 1 - level)));
   EXPECT_EQ(first.err, "");
 }
 

@@ -7,6 +7,7 @@
 
 #include "gtest/gtest.h"
 #include "tests/prim/child_process.h"
+#include "tests/prim/deny_system_calls.h"
 
 namespace hardened::prim {
 namespace {
@@ -75,6 +76,17 @@ TEST(SealedTest, ASealCannotBeUndoneWhereTheKernelKnowsSeals) {
     if (errno != EPERM) _exit(4);
   });
   if (child.exited_with(kReadOnlyOnly)) GTEST_SKIP() << "the kernel has no mseal";
+  EXPECT_TRUE(child.exited_with(0)) << child.status << child.text;
+}
+
+TEST(SealedTest, AFilterThatKillsForUnknownCallsDoesNotKill) {
+  constexpr int kNoFilter = 99;
+  constexpr long kMseal = 462;
+  const ChildResult child = RunInChild([] {
+    if (!ForbidSystemCalls({kMseal})) _exit(kNoFilter);
+    if (g_settings.Seal() != SealResult::kReadOnly) _exit(1);
+  });
+  if (child.exited_with(kNoFilter)) GTEST_SKIP() << "no seccomp filters here";
   EXPECT_TRUE(child.exited_with(0)) << child.status << child.text;
 }
 

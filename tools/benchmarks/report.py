@@ -136,18 +136,24 @@ def text_of(results, facts, allocators, folder_name, pictures, notes):
     return "\n".join(parts)
 
 
+def around_measured(path):
+    """Returns: what stands before and after the measured part of a file that need not exist."""
+    text = path.read_text() if path.exists() else (
+        "# Performance\n\nTime and memory against glibc and other allocators. "
+        f"`tools/bench --report` measures and writes it.\n\n{BEGIN}\n{END}\n")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{path} lacks the lines {BEGIN} and {END}")
+    return before, after
+
+
 def write(path, results, facts, allocators, notes):
     """Writes `path` (PERFORMANCE.md) and its charts. `allocators`: (name, version) in order."""
+    before, after = around_measured(path)
     names = [name for name, _ in allocators]
     folder = path.parent / "docs"
     folder.mkdir(exist_ok=True)
     pictures = draw(folder, results["times"], results["programs"], names)
     measured = text_of(results, facts, allocators, folder.name, pictures, notes)
-    old = path.read_text() if path.exists() else (
-        "# Performance\n\nTime and memory against glibc and other allocators. "
-        f"`tools/bench --report` measures and writes it.\n\n{BEGIN}\n{END}\n")
-    before, begin, rest = old.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{path} lacks the lines {BEGIN} and {END}")
     path.write_text(before + measured + after)
