@@ -29,6 +29,7 @@ struct Text {
   char* bytes = nullptr;
   size_t size = 0;
   bool by_new = false;
+  bool freed = false;  // and forgotten
 };
 
 volatile char g_sink;
@@ -46,7 +47,7 @@ class Store {
         return Create(text, number);
       case 'n':  // create by new
         Remove(text);
-        text = {new (std::nothrow) char[number], number, true};
+        text = {new (std::nothrow) char[number], number, true, false};
         if (text.bytes == nullptr) text = {};
         return;
       case 'w':  // write at the end
@@ -57,17 +58,13 @@ class Store {
         if (text.bytes != nullptr && text.size > 0) g_sink = text.bytes[0];
         return;
       case 'r':  // remove
-        if (kBug == Bug::kInvalidFree && number == '!' && text.size > 16 && !text.by_new) {
-          std::free(text.bytes + 16);
+        if (kBug == Bug::kInvalidFree && number == '!' && text.bytes != nullptr) {
+          std::free(text.bytes + 1);
         }
-        if (Dangles(number)) {
-          if (text.by_new) return;
-          std::free(text.bytes);
-          // Forgotten: text.bytes = nullptr.
-          dangling_ = &text;
-          return;
-        }
-        return Remove(text);
+        if (!Forgets(number) || text.by_new) return Remove(text);
+        if (!text.freed || kBug == Bug::kDoubleFree) std::free(text.bytes);
+        text.freed = true;  // instead of text = {}
+        return;
       case 'x':  // exchange with the next
         return Exchange(text, texts_[(&text - texts_ + 1) % 4]);
     }
@@ -75,7 +72,7 @@ class Store {
   Text& At(char name) { return texts_[name & 3]; }
 
  private:
-  static bool Dangles(uint8_t number) {
+  static bool Forgets(uint8_t number) {
     return number == '!' && (kBug == Bug::kDoubleFree || kBug == Bug::kUseAfterFreeWrite ||
                              kBug == Bug::kUseAfterFreeRead);
   }
@@ -87,36 +84,31 @@ class Store {
       return;
     }
     std::memset(bytes, ' ', number);
-    text = {bytes, number, false};
+    text = {bytes, number, false, false};
   }
 
   void Remove(Text& text) {
-    // Without this every dangling text would be a double free in the end.
-    const bool dangles = &text == dangling_ && kBug != Bug::kDoubleFree;
-    if (dangles) dangling_ = nullptr;
-    if (!dangles && text.by_new && !(kBug == Bug::kMismatch && text.size == 'm')) {
+    if (text.by_new && !(kBug == Bug::kMismatch && text.size == 'm')) {
       delete[] text.bytes;
-    } else if (!dangles) {
+    } else if (!text.freed || kBug == Bug::kDoubleFree) {
       std::free(text.bytes);
     }
     text = {};
   }
 
-  void Exchange(Text& a, Text& b) {
-    if (dangling_ != nullptr) return;
+  static void Exchange(Text& a, Text& b) {
     const Text kept = a;
     a = b;
     b = kept;
   }
 
   Text texts_[4];
-  const Text* dangling_ = nullptr;
 };
 
-// Read and write after free only: the other of the two is not made.
+// Of a text that was freed and forgotten, each bug has one use.
 bool Allowed(char what) {
-  if (kBug == Bug::kUseAfterFreeWrite) return what != 'g';
-  if (kBug == Bug::kUseAfterFreeRead) return what != 'w';
+  if (what == 'g') return kBug != Bug::kUseAfterFreeWrite && kBug != Bug::kDoubleFree;
+  if (what == 'w') return kBug != Bug::kUseAfterFreeRead && kBug != Bug::kDoubleFree;
   return true;
 }
 

@@ -5,7 +5,8 @@
 // one allocation in 16 lies between guards (HARDENED_OPTIONS=sample=1/N changes that), and random
 // numbers come from a fixed seed.
 //
-// A level is a header like this one. A library is built with it in any BUILD file by
+// A level is a header like this one. A library is built with it, in a BUILD file of this workspace,
+// by
 //
 //   load("//tools/bazel:copts.bzl", "header_policy_copts", "malloc_library")
 //
