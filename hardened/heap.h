@@ -183,22 +183,31 @@ class Heap {
 
   // realloc, except for null `pointer` and zero `bytes`, which the callers handle. On failure null,
   // and the old allocation lives on. Null as well for a bad pointer that the policy lets pass.
+  //
+  // Slots of the calling thread do not go through Find() and Claim(): as in the free walk, a plain
+  // load and a plain store are enough for their owner. Not where a sweep could see half a canary.
   static void* Reallocate(void* pointer, size_t bytes, EntryPoint entry_point) {
-    const int saved_errno = errno;
-    const LiveAllocation live = Find(pointer, entry_point);
-    void* result = nullptr;
-    if (live.found()) {
-      CheckKind(pointer, live, entry_point);
-      // Claimed while it changes: a free by another thread is a double free, and no neighbour's
-      // check sees half of a canary.
-      if (Claim(pointer, live, entry_point)) {
-        const bool intact = CheckCanary(pointer, live, entry_point);
-        result = intact && ResizeInPlace(pointer, live, bytes)
-                     ? pointer
-                     : MoveTo(pointer, live, bytes, intact);
-      }
+    if constexpr (kFeatures.sweep) return ReallocateSlow(pointer, bytes, entry_point);
+    const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
+    const core::SliceDescriptor* slice = SlabInCage(address);
+    if (slice == nullptr || slice->owner.load(std::memory_order_relaxed) != core::current_heap) {
+      return ReallocateSlow(pointer, bytes, entry_point);
     }
-    errno = saved_errno;
+    core::SlotRecord& record = slice->RecordAt(slice->IndexOf(address), kRecordShift);
+    const core::RecordValue value = record.load(std::memory_order_relaxed);
+    const size_t size = core::kSlotSizes[slice->size_class];
+    if (!IsPlainlyLive(value, entry_point) || !CanaryIntact(address, size, value, record)) {
+      return ReallocateSlow(pointer, bytes, entry_point);
+    }
+    if (FitsSlot(size, bytes)) {
+      record.store(ResizeSlot(address, size, bytes, record), std::memory_order_release);
+      return pointer;
+    }
+    void* result = Allocate(bytes, core::AllocationKind::kMalloc);
+    if (result == nullptr) return nullptr;
+    const size_t old_bytes = size - core::SlackOf(value);
+    __builtin_memcpy(result, pointer, old_bytes < bytes ? old_bytes : bytes);
+    Free(pointer, entry_point);
     return result;
   }
 
@@ -206,10 +215,16 @@ class Heap {
   // lets pass.
   static size_t UsableSize(void* pointer) {
     if (pointer == nullptr) return 0;
-    const LiveAllocation live = Find(pointer, EntryPoint::kUsableSize);
-    if (!live.found()) return 0;
-    CheckCanary(pointer, live, EntryPoint::kUsableSize);
-    return SizeOf(live);
+    const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
+    const core::SliceDescriptor* slice = SlabInCage(address);
+    if (ABSL_PREDICT_FALSE(slice == nullptr)) return UsableSizeSlow(pointer);
+    core::SlotRecord& record = slice->RecordAt(slice->IndexOf(address), kRecordShift);
+    const core::RecordValue value = record.load(std::memory_order_relaxed);
+    const size_t size = core::kSlotSizes[slice->size_class];
+    if (ABSL_PREDICT_FALSE(!core::IsLive(value) || !CanaryIntact(address, size, value, record))) {
+      return UsableSizeSlow(pointer);
+    }
+    return size - core::SlackOf(value);
   }
 
  private:
@@ -392,12 +407,16 @@ class Heap {
 
   // ---- canaries
 
+  static uint16_t LifeOf(core::SlotRecord& record) {
+    return (&record)[1].load(std::memory_order_relaxed);
+  }
+
   ABSL_ATTRIBUTE_ALWAYS_INLINE static bool CanaryIntact(uintptr_t address, size_t size,
                                                         core::RecordValue value,
                                                         core::SlotRecord& record) {
-    const uint16_t life = (&record)[1].load(std::memory_order_relaxed);
+    if constexpr (!kFeatures.canary) return true;
     return SlotCanary::Intact(address, size, core::SlackOf(value),
-                              SlotCanary::Value(address, life));
+                              SlotCanary::Value(address, LifeOf(record)));
   }
 
   // The slack of a run ends with its pages; of a long one the first 16 bytes count as slack.
@@ -598,6 +617,19 @@ class Heap {
 
   // ---- looking at live allocations
 
+  // The descriptor of the slab in the first cage in which a slot starts at `address`; null when
+  // there is none.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static const core::SliceDescriptor* SlabInCage(uintptr_t address) {
+    const uintptr_t offset = address - core::heap_constants->cage_base;
+    if (ABSL_PREDICT_FALSE(offset >= core::heap_constants->cage_bytes)) return nullptr;
+    const core::SliceDescriptor& slice =
+        core::heap_constants->cage_slices[offset >> core::kSliceShift];
+    // Only slabs in use have an owner.
+    const bool found = slice.owner.load(std::memory_order_relaxed) != nullptr &&
+                       slice.IndexOf(address) < slice.slot_count;
+    return ABSL_PREDICT_TRUE(found) ? &slice : nullptr;
+  }
+
   static PointerUse UseOf(EntryPoint entry_point) {
     return FactsOf(entry_point).frees ? PointerUse::kFree : PointerUse::kUse;
   }
@@ -620,6 +652,13 @@ class Heap {
     return {};
   }
 
+  ABSL_ATTRIBUTE_NOINLINE static size_t UsableSizeSlow(void* pointer) {
+    const LiveAllocation live = Find(pointer, EntryPoint::kUsableSize);
+    if (!live.found()) return 0;
+    CheckCanary(pointer, live, EntryPoint::kUsableSize);
+    return SizeOf(live);
+  }
+
   static size_t SizeOf(const LiveAllocation& live) {
     if (live.is_zero_size()) return 0;
     if (live.is_run()) {
@@ -630,12 +669,49 @@ class Heap {
 
   // ---- realloc
 
+  // Of slots of other threads, of runs, of nothing, and of all that is to be reported.
+  ABSL_ATTRIBUTE_NOINLINE static void* ReallocateSlow(void* pointer, size_t bytes,
+                                                      EntryPoint entry_point) {
+    const int saved_errno = errno;
+    const LiveAllocation live = Find(pointer, entry_point);
+    void* result = nullptr;
+    if (live.found()) {
+      CheckKind(pointer, live, entry_point);
+      // Claimed while it changes: a free by another thread is a double free, and no neighbour's
+      // check sees half of a canary.
+      if (Claim(pointer, live, entry_point)) {
+        const bool intact = CheckCanary(pointer, live, entry_point);
+        result = intact && ResizeInPlace(pointer, live, bytes)
+                     ? pointer
+                     : MoveTo(pointer, live, bytes, intact);
+      }
+    }
+    errno = saved_errno;
+    return result;
+  }
+
+  // Whether an allocation of `bytes` may stay in a slot of `size` bytes: not when it shrinks below
+  // half of it.
+  static bool FitsSlot(size_t size, size_t bytes) {
+    return bytes <= size - Canary::kRoom && bytes >= size / 2 &&
+           (!kFeatures.exact_size || size - bytes <= core::kMaxSlack);
+  }
+  // Writes the canary of a slot that now holds `bytes`.
+  // Returns: its record.
+  static core::RecordValue ResizeSlot(uintptr_t address, size_t size, size_t bytes,
+                                      [[maybe_unused]] core::SlotRecord& record) {
+    const size_t slack = kFeatures.exact_size ? size - bytes : 0;
+    if constexpr (kFeatures.canary) {
+      SlotCanary::Write(address, size, slack, SlotCanary::Value(address, LifeOf(record)));
+    }
+    // What realloc returns was allocated by realloc, whatever it was before.
+    return core::LiveRecord(core::AllocationKind::kMalloc, slack);
+  }
+
   // Both on a claimed allocation whose canary was checked.
   static bool ResizeInPlace(void* pointer, const LiveAllocation& live, size_t bytes) {
     if (live.is_zero_size()) return false;
-    // What realloc returns was allocated by realloc, whatever it was before.
-    constexpr core::AllocationKind kind = core::AllocationKind::kMalloc;
-    core::RecordValue resized = core::LiveRecord(kind, 0);
+    core::RecordValue resized = core::LiveRecord(core::AllocationKind::kMalloc, 0);
     if (live.is_run()) {
       // A run that shrinks below half of itself moves, so that address space is not wasted.
       if (bytes <= kMaxSlotRequest || bytes < live.run().page_bytes / 2) return false;
@@ -643,14 +719,8 @@ class Heap {
       if constexpr (kFeatures.canary) WriteRunCanary(live.run());
     } else {
       const size_t size = core::kSlotSizes[live.slice->size_class];
-      if (bytes > size - Canary::kRoom || bytes < size / 2) return false;
-      const size_t slack = kFeatures.exact_size ? size - bytes : 0;
-      if (slack > core::kMaxSlack) return false;
-      if constexpr (kFeatures.canary) {
-        const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
-        SlotCanary::Write(address, size, slack, SlotCanary::Value(address, live.life()));
-      }
-      resized = core::LiveRecord(kind, slack);
+      if (!FitsSlot(size, bytes)) return false;
+      resized = ResizeSlot(reinterpret_cast<uintptr_t>(pointer), size, bytes, *live.record);
     }
     // Pairs with the acquire load of a neighbour's check.
     live.record->store(resized, std::memory_order_release);

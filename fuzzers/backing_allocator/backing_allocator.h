@@ -31,11 +31,11 @@ typedef struct hardened_fuzz_options {
 } hardened_fuzz_options;
 
 typedef struct hardened_fuzz_result {
-  uint64_t allocations;   // attempts in this input
-  uint64_t refused;       // of these, by the options
-  uint64_t live_before;   // allocations that earlier inputs left
-  uint64_t live_after;    // the same at its end
-  uint64_t bytes_after;   // their bytes
+  uint64_t allocations;  // attempts in this input
+  uint64_t refused;      // of these, by the options
+  uint64_t live_before;  // allocations that earlier inputs left
+  uint64_t live_after;   // the same at its end
+  uint64_t bytes_after;  // their bytes
 } hardened_fuzz_result;
 
 // The options of the process: defaults, then those of the program (below), then the environment's

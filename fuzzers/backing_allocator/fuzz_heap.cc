@@ -163,9 +163,8 @@ void ForEachLive(Visit visit) {
       [&visit](const core::SliceDescriptor& slice, uintptr_t base) {
         const size_t size = core::SlotSize(slice.size_class);
         for (uint32_t i = 0; i < slice.slot_count; ++i) {
-          const core::RecordValue value =
-              slice.RecordAt(i, FuzzHeap::kFeatures.core.record_shift)
-                  .load(std::memory_order_relaxed);
+          const core::RecordValue value = slice.RecordAt(i, FuzzHeap::kFeatures.core.record_shift)
+                                              .load(std::memory_order_relaxed);
           if (core::IsLive(value)) visit(base + i * size, size - core::SlackOf(value));
         }
       },
@@ -245,8 +244,8 @@ void ReadOptions() {
   if (hardened_fuzz_default_options != nullptr) {
     ParseOptions(hardened_fuzz_default_options, &process_options, &RejectWord);
   }
-  ParseOptions(prim::FindEnvironment("HARDENED_FUZZ", prim::ProcessEnvironment()),
-               &process_options, &RejectWord);
+  ParseOptions(prim::FindEnvironment("HARDENED_FUZZ", prim::ProcessEnvironment()), &process_options,
+               &RejectWord);
 }
 
 // ---- begin and end
@@ -262,7 +261,8 @@ bool Setup(uint64_t seed) {
     home_range = {home->base(), home->heap_bytes()};
     if (home->base() != hint) {
       prim::RawWriter out;
-      out.Text("hardened: the address of the seed is taken; addresses hold for this process only\n");
+      out.Text(
+          "hardened: the address of the seed is taken; addresses hold for this process only\n");
       out.Flush(2);
     }
   }
@@ -328,7 +328,8 @@ bool Admit(size_t bytes, size_t replaced) {
     refused |= Mix(input.salt + number) % options.fail_of < options.fail_hits;
   }
   if (options.budget_bytes != 0) {
-    const int64_t live = live_bytes.load(std::memory_order_relaxed) - static_cast<int64_t>(replaced);
+    const int64_t live =
+        live_bytes.load(std::memory_order_relaxed) - static_cast<int64_t>(replaced);
     refused |= bytes > options.budget_bytes ||
                (live > 0 && static_cast<uint64_t>(live) > options.budget_bytes - bytes);
   }
@@ -385,8 +386,7 @@ bool Admit(size_t bytes, size_t replaced) {
 [[gnu::noinline]] void* FuzzHeap::ReallocateCounted(void* pointer, size_t bytes,
                                                     EntryPoint entry_point, void* caller) {
   asm volatile("" : : "r"(__builtin_frame_address(0)));
-  const size_t before =
-      IsOfInput(pointer) ? LiveSizeAt(reinterpret_cast<uintptr_t>(pointer)) : 0;
+  const size_t before = IsOfInput(pointer) ? LiveSizeAt(reinterpret_cast<uintptr_t>(pointer)) : 0;
   if (in_input && !Admit(bytes, before)) return nullptr;
   void* result = Base::Reallocate(pointer, bytes, entry_point);
   if (result == nullptr) return nullptr;

@@ -1,5 +1,5 @@
-// FuzzHeap: Heap<Fuzzing> with inputs (backing_allocator.h). To the shim it looks like the heap of a
-// level.
+// FuzzHeap: Heap<Fuzzing> with inputs (backing_allocator.h). To the shim it looks like the heap of
+// a level.
 //
 // While an input is under way, its thread has a thread heap with a home arena at a fixed address,
 // which is as new whenever an input begins but for what earlier inputs left. Everybody else has
@@ -70,8 +70,7 @@ class FuzzHeap {
     void* caller;
   };
   static void* AllocateInInput(const Request& request);
-  static void* ReallocateCounted(void* pointer, size_t bytes, EntryPoint entry_point,
-                                 void* caller);
+  static void* ReallocateCounted(void* pointer, size_t bytes, EntryPoint entry_point, void* caller);
   // The budget gets back what `pointer` holds, if it is an allocation of an input.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void NoteEnd(void* pointer) {
     if (reinterpret_cast<uintptr_t>(pointer) - home_range.base < home_range.bytes) {

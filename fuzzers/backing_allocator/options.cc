@@ -5,14 +5,23 @@
 namespace hardened::fuzzing {
 namespace {
 
+// Cuts `text` at the first `at`. Returns: false when there is none. Without substr(), which throws.
+bool Cut(std::string_view text, char at, std::string_view* before, std::string_view* behind) {
+  const size_t place = text.find(at);
+  if (place == std::string_view::npos) return false;
+  *before = {text.data(), place};
+  *behind = {text.data() + place + 1, text.size() - place - 1};
+  return true;
+}
+
 // "N/M", N of M: 1 <= N <= M.
 bool ParseRate(std::string_view text, hardened_fuzz_options* options) {
-  const size_t slash = text.find('/');
-  if (slash == std::string_view::npos) return false;
+  std::string_view hits_text;
+  std::string_view of_text;
   uint64_t hits = 0;
   uint64_t of = 0;
-  if (!prim::ParseUnsigned(text.substr(0, slash), &hits) ||
-      !prim::ParseUnsigned(text.substr(slash + 1), &of) || hits == 0 || hits > of) {
+  if (!Cut(text, '/', &hits_text, &of_text) || !prim::ParseUnsigned(hits_text, &hits) ||
+      !prim::ParseUnsigned(of_text, &of) || hits == 0 || hits > of) {
     return false;
   }
   options->fail_hits = hits;
@@ -23,10 +32,9 @@ bool ParseRate(std::string_view text, hardened_fuzz_options* options) {
 }  // namespace
 
 bool ParseWord(std::string_view word, hardened_fuzz_options* options) {
-  const size_t equals = word.find('=');
-  if (equals == std::string_view::npos) return false;
-  const std::string_view name = word.substr(0, equals);
-  const std::string_view value = word.substr(equals + 1);
+  std::string_view name;
+  std::string_view value;
+  if (!Cut(word, '=', &name, &value)) return false;
   if (name == "fail_rate") return ParseRate(value, options);
   if (name == "leaks") {
     bool leaks = false;
@@ -50,9 +58,10 @@ bool ParseWord(std::string_view word, hardened_fuzz_options* options) {
 void ParseOptions(std::string_view text, hardened_fuzz_options* options,
                   void (*reject)(std::string_view word)) {
   while (!text.empty()) {
-    const size_t colon = text.find(':');
-    const std::string_view word = text.substr(0, colon);
-    text = colon == std::string_view::npos ? std::string_view() : text.substr(colon + 1);
+    std::string_view word = text;
+    std::string_view rest;
+    Cut(text, ':', &word, &rest);
+    text = rest;
     if (!word.empty() && !ParseWord(word, options)) reject(word);
   }
 }

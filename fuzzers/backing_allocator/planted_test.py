@@ -11,7 +11,7 @@ FOLDER = pathlib.Path("fuzzers/backing_allocator")
 # What the library says; a null pointer that nobody checked is no report of ours.
 EXPECTED = {
     "double_free": "hardened: heap corruption: double free",
-    "invalid_free": "hardened: heap corruption: interior pointer",
+    "invalid_free": "hardened: heap corruption: misaligned pointer",
     "leak": "hardened: leak",
     "mismatch": "hardened: heap corruption: allocation kind mismatch",
     "overflow": "hardened: heap corruption: canary clobbered",

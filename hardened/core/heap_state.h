@@ -57,7 +57,7 @@ struct CoreOptions {
   // The end of a run's data is placed against the guard behind it.
   bool end_aligned_runs = false;
   // Freed runs kept with guards and memory for re-use, for all threads, in bytes.
-  size_t run_cache_bytes = 32 << 20;
+  size_t run_cache_bytes = 64 << 20;
   // Freed runs held as guarded address space, where any access faults, for all threads, in bytes.
   // The oldest go first. Then none is cached. Every held page is an entry in the page tables, which
   // fork() copies.

@@ -1,5 +1,6 @@
 #include "hardened/core/run.h"
 
+#include <bit>
 #include <cstring>
 
 #include "hardened/core/heap_state.h"
@@ -12,6 +13,8 @@ namespace {
 constexpr size_t kMoveThreshold = 1 << 20;
 // From here on a run that must read as zero is dropped instead of cleared.
 constexpr size_t kDropThreshold = 4 << 20;
+// Spans of more slices come in fewer sizes.
+constexpr size_t kFineSlices = 16;
 // A shrunk run gives whole slices back from this many on.
 constexpr uint32_t kTrimSlices = 16;
 
@@ -155,24 +158,24 @@ bool ReleaseReserves() {
   return cached + held + heap_state.Purge(now, /*force=*/true) > 0;
 }
 
-Run* RunCache::Take(size_t page_bytes) {
-  std::atomic<Run*>& first = first_[HashOf(page_bytes) % kFirst];
+Run* RunCache::Take(uint32_t slices) {
+  std::atomic<Run*>& first = first_[slices % kFirst];
   if (first.load(std::memory_order_relaxed) != nullptr) {
     // Pairs with the exchange in PutFirst(): whoever gets a run sees it whole.
     Run* run = first.exchange(nullptr, std::memory_order_acq_rel);
     if (run != nullptr) {
-      if (run->page_bytes == page_bytes) return run;
+      if (run->slices == slices) return run;
       PutFirst(*run);
     }
   }
   if (bytes_.load(std::memory_order_relaxed) == 0) return nullptr;
   const prim::LockGuard guard(lock_);
-  for (Run** link = &buckets_[HashOf(page_bytes) % kBuckets]; *link != nullptr;
-       link = &(*link)->next) {
+  for (Run** link = &buckets_[slices % kBuckets]; *link != nullptr; link = &(*link)->next) {
     Run* run = *link;
-    if (run->page_bytes != page_bytes) continue;
+    if (run->slices != slices) continue;
     *link = run->next;
-    bytes_.store(bytes_.load(std::memory_order_relaxed) - page_bytes, std::memory_order_relaxed);
+    bytes_.store(bytes_.load(std::memory_order_relaxed) - run->page_bytes,
+                 std::memory_order_relaxed);
     return run;
   }
   return nullptr;
@@ -180,7 +183,7 @@ Run* RunCache::Take(size_t page_bytes) {
 
 void RunCache::PutFirst(Run& run) {
   Run* before =
-      first_[HashOf(run.page_bytes) % kFirst].exchange(&run, std::memory_order_acq_rel);
+      first_[run.slices % kFirst].exchange(&run, std::memory_order_acq_rel);
   if (before != nullptr && !PutBehind(*before)) ReleaseRun(*before, before->freed_ms);
 }
 
@@ -188,7 +191,7 @@ bool RunCache::PutBehind(Run& run) {
   const prim::LockGuard guard(lock_);
   const size_t bytes = bytes_.load(std::memory_order_relaxed) + run.page_bytes;
   if (bytes > heap_constants->options.run_cache_bytes / 2) return false;
-  Run*& head = buckets_[HashOf(run.page_bytes) % kBuckets];
+  Run*& head = buckets_[run.slices % kBuckets];
   run.next = head;
   head = &run;
   bytes_.store(bytes, std::memory_order_relaxed);
@@ -196,7 +199,7 @@ bool RunCache::PutBehind(Run& run) {
 }
 
 bool RunCache::Put(Run& run, uint64_t now_ms) {
-  if (run.page_bytes > kMaxCachedRun || run.trace != nullptr || run.moved || run.lost) return false;
+  if (run.trace != nullptr || run.moved || run.lost) return false;
   run.freed_ms = now_ms;
   if (run.page_bytes > heap_constants->options.run_cache_bytes / (2 * kFirst)) {
     return PutBehind(run);
@@ -244,66 +247,109 @@ size_t RunCache::Purge(uint64_t now_ms, uint64_t delay_ms) {
   return bytes;
 }
 
+namespace {
+
+// How a request is laid out in slices.
+struct RunLayout {
+  size_t page_bytes;
+  size_t front;   // bytes kept in front of the data, at least
+  size_t exact;   // slices that front, data and the least guard behind take
+  size_t slices;  // of the span
+  bool by_slices;
+};
+
+RunLayout LayOut(size_t bytes, size_t alignment) {
+  const size_t page = prim::PageSize();
+  RunLayout layout;
+  layout.page_bytes = prim::RoundUp(bytes == 0 ? 1 : bytes, page);
+  // Up to a slice the alignment is found within the first slices; beyond, the span is placed so
+  // that its second slice is aligned, and the first is the guard in front.
+  layout.by_slices = alignment > kSliceSize;
+  layout.front = layout.by_slices ? kSliceSize : alignment > page ? alignment : page;
+  const size_t total = layout.page_bytes + layout.front + page;
+  layout.exact = layout.slices = (total + kSliceSize - 1) >> kSliceShift;
+  if (layout.exact > kFineSlices) {
+    // Eight sizes to each doubling.
+    const unsigned shift = static_cast<unsigned>(std::bit_width(layout.exact - 1)) - 4;
+    layout.slices = RoundUpTo(layout.exact, size_t{1} << shift);
+  }
+  return layout;
+}
+
+bool ResizePages(Run& run, size_t bytes);
+
+// A cached run with the size that is asked for; null when there is none.
+Run* TakeFitting(const RunLayout& layout) {
+  Run* run = run_cache.Take(static_cast<uint32_t>(layout.slices));
+  if (run == nullptr || run->page_bytes == layout.page_bytes) return run;
+  // From the start of its pages, wherever its data was.
+  run->arena->SliceAt(run->data).released = true;
+  run->data = run->pages;
+  if (run->pages + layout.page_bytes + prim::PageSize() <= SpanEnd(*run) &&
+      ResizePages(*run, layout.page_bytes) && run->page_bytes == layout.page_bytes) {
+    return run;
+  }
+  ReleaseRun(*run, run->freed_ms);
+  return nullptr;
+}
+
+Run* MakeRun(ThreadHeap& heap, const RunLayout& layout, size_t alignment, bool* zero) {
+  const size_t page = prim::PageSize();
+  const ArenaSpan span = heap.AllocateSpan(
+      SpanPurpose::kRuns, static_cast<uint32_t>(layout.slices),
+      layout.by_slices ? static_cast<uint32_t>(alignment >> kSliceShift) : 1,
+      layout.by_slices ? 1 : 0);
+  if (span.arena == nullptr) return nullptr;
+  Arena* metadata_arena = nullptr;
+  Run* run = static_cast<Run*>(heap_state.AllocateMetadata(sizeof(Run), &metadata_arena));
+  if (run == nullptr) {
+    span.arena->FreeSpan(span.first, !span.zero, prim::CoarseMilliseconds());
+    return nullptr;
+  }
+  *zero = span.zero;
+  run->arena = span.arena;
+  run->metadata_arena = metadata_arena;
+  run->first_slice = span.first;
+  run->slices = static_cast<uint32_t>(layout.slices);
+  run->page_bytes = layout.page_bytes;
+  const uintptr_t start = SpanStart(*run);
+  size_t front = layout.front;
+  if (alignment <= page && heap_constants->options.random_run_guards) {
+    const size_t spare_pages =
+        ((layout.exact << kSliceShift) - layout.page_bytes - 2 * page) / page;
+    front += page * heap.random().Below(static_cast<uint32_t>(spare_pages) + 1);
+  }
+  run->pages = start + front;
+  run->front_guarded =
+      run->arena->pages().InstallGuard(Pointer(start), front, prim::GuardChange::kWhole);
+  InstallTailGuard(*run);
+  return run;
+}
+
+}  // namespace
+
 Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero,
                  RunPlacement placement) {
-  const size_t page = prim::PageSize();
   if (bytes > PTRDIFF_MAX || alignment > PTRDIFF_MAX) return nullptr;
-  const size_t page_bytes = prim::RoundUp(bytes == 0 ? 1 : bytes, page);
-  const bool cacheable = alignment <= page && placement == RunPlacement::kByLevel;
-  Run* run = cacheable ? run_cache.Take(page_bytes) : nullptr;
+  const RunLayout layout = LayOut(bytes, alignment);
+  if (layout.slices > UINT32_MAX / 4 || alignment >> kSliceShift > UINT32_MAX / 4) return nullptr;
+  const bool cacheable = alignment <= prim::PageSize() && placement == RunPlacement::kByLevel;
+  Run* run = cacheable ? TakeFitting(layout) : nullptr;
   if (run != nullptr) {
     *zero = run->zero;
-    const uintptr_t data = PlaceData(*run, bytes, alignment, placement);
-    if (data != run->data) {
-      // End-aligned data may start in another slice than before.
-      run->arena->SliceAt(run->data).released = true;
-      run->data = data;
-    }
+    // End-aligned data may start in another slice than before.
+    run->arena->SliceAt(run->data).released = true;
   } else {
-    // Up to a slice the alignment is found within the first slices; beyond, the span is placed so
-    // that its second slice is aligned, and the first is the guard in front.
-    const bool by_slices = alignment > kSliceSize;
-    const size_t front = by_slices ? kSliceSize : alignment > page ? alignment : page;
-    const size_t total = page_bytes + front + page;
-    const size_t slices = (total + kSliceSize - 1) >> kSliceShift;
-    if (slices > UINT32_MAX / 4 || alignment >> kSliceShift > UINT32_MAX / 4) return nullptr;
-    const ArenaSpan span = heap.AllocateSpan(
-        SpanPurpose::kRuns, static_cast<uint32_t>(slices),
-        by_slices ? static_cast<uint32_t>(alignment >> kSliceShift) : 1, by_slices ? 1 : 0);
-    if (span.arena == nullptr) return nullptr;
-    Arena* metadata_arena = nullptr;
-    run = static_cast<Run*>(heap_state.AllocateMetadata(sizeof(Run), &metadata_arena));
-    if (run == nullptr) {
-      span.arena->FreeSpan(span.first, !span.zero, prim::CoarseMilliseconds());
-      return nullptr;
-    }
-    *zero = span.zero;
-    run->arena = span.arena;
-    run->metadata_arena = metadata_arena;
-    run->first_slice = span.first;
-    run->slices = static_cast<uint32_t>(slices);
-    run->page_bytes = page_bytes;
-    const uintptr_t start = SpanStart(*run);
-    if (alignment > page) {
-      run->pages = start + front;
-    } else {
-      const size_t spare_pages = ((slices << kSliceShift) - total) / page;
-      const size_t extra = heap_constants->options.random_run_guards
-                               ? heap.random().Below(static_cast<uint32_t>(spare_pages) + 1)
-                               : 0;
-      run->pages = start + page * (1 + extra);
-    }
-    run->data = PlaceData(*run, bytes, alignment, placement);
-    run->front_guarded = run->arena->pages().InstallGuard(Pointer(start), run->pages - start,
-                                                          prim::GuardChange::kWhole);
-    InstallTailGuard(*run);
+    run = MakeRun(heap, layout, alignment, zero);
+    if (run == nullptr) return nullptr;
   }
+  run->data = PlaceData(*run, bytes, alignment, placement);
   run->record.store(kFreedRecord, std::memory_order_relaxed);
   run->requested = bytes;
   run->zero = false;
   run->thread_id = heap.thread_id();
   Describe(*run);
-  heap.CountRun(1, 1, static_cast<int64_t>(page_bytes));
+  heap.CountRun(1, 1, static_cast<int64_t>(layout.page_bytes));
   return run;
 }
 

@@ -6,8 +6,9 @@
 // slices becomes guard, and its place within them can be random. One Run in the metadata and one
 // slice descriptor, that of the slice in which the data starts, describe it.
 //
-// Freed runs are kept for a while with their guards, for the next request of the same number of
-// pages: giving a run back costs system calls and page faults on the way back. Where the level
+// Freed runs are kept for a while with their guards, for the next request of about their size:
+// giving a run back costs system calls and page faults on the way back. Above 1 MiB spans come in
+// eight sizes to each doubling; what a run leaves of its span is guard. Where the level
 // holds freed runs, they come here from there, without memory.
 //
 // A run has no owner. Its record is claimed by compare-and-swap, so a double free is seen at the
@@ -124,11 +125,11 @@ extern HeldRuns held_runs;
 // arenas keep. Returns: whether there was anything.
 bool ReleaseReserves();
 
-// Two stages: for each hash of a size one run that is exchanged without a lock, and lists behind it.
+// Two stages: for each hash of a span's size one run that is exchanged without a lock, and lists behind it.
 class RunCache {
  public:
-  // A cached run of exactly `page_bytes`, or null.
-  Run* Take(size_t page_bytes) ABSL_LOCKS_EXCLUDED(lock_);
+  // A cached run with a span of `slices`, or null.
+  Run* Take(uint32_t slices) ABSL_LOCKS_EXCLUDED(lock_);
   // Returns: false when the run does not belong into the cache.
   bool Put(Run& run, uint64_t now_ms) ABSL_LOCKS_EXCLUDED(lock_);
   // Gives runs back that were freed more than `delay_ms` ago.
@@ -143,8 +144,6 @@ class RunCache {
  private:
   static constexpr size_t kBuckets = 64;
   static constexpr size_t kFirst = 16;
-  static constexpr size_t kMaxCachedRun = 4 << 20;  // bytes
-  static size_t HashOf(size_t page_bytes) { return page_bytes >> 12; }
 
   // Returns: false when there is no room for it.
   bool PutBehind(Run& run) ABSL_LOCKS_EXCLUDED(lock_);

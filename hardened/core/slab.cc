@@ -1,6 +1,7 @@
 #include "hardened/core/slab.h"
 
 #include "hardened/prim/check.h"
+#include "hardened/prim/system_info.h"
 
 namespace hardened::core {
 namespace {
@@ -22,6 +23,7 @@ void Slab::Initialise(Arena& arena, Arena& metadata_arena, uint32_t first_slice,
   slot_count_ = SlotsPerSlab(size_class);
   free_count_ = slot_count_;
   lowest_word_ = 0;
+  notice = sparse_from();
   if (!zero) {
     for (uint32_t i = 0; i < slot_count_; ++i) {
       RecordAt(i)->store(kUnusedDirtyRecord, std::memory_order_relaxed);
@@ -113,6 +115,30 @@ uint32_t Slab::Draw(const Placement& placement, prim::RandomStream& random, uint
     }
   }
   return drawn;
+}
+
+size_t Slab::DropFreePages() {
+  const size_t page = prim::PageSize();
+  const uint64_t* words = bitmap();
+  const auto is_free = [words](size_t slot) { return (words[slot / 64] >> slot % 64 & 1) != 0; };
+  const size_t bytes = size_t{slot_count_} * slot_size_;
+  size_t dropped = 0;
+  size_t start = 0;  // of the free pages so far
+  for (size_t at = 0; at < bytes; at += page) {
+    const size_t last = (at + page < bytes ? at + page : bytes) - 1;
+    bool free = true;
+    for (size_t slot = at / slot_size_; free && slot <= last / slot_size_; ++slot) {
+      free = is_free(slot);
+    }
+    if (free && at + page < bytes) continue;
+    const size_t end = free ? bytes : at;
+    if (end > start &&
+        arena_->pages().Drop(reinterpret_cast<void*>(base_ + start), RoundUpTo(end - start, page))) {
+      dropped += end - start;
+    }
+    start = at + page;
+  }
+  return dropped;
 }
 
 void DescribeSlab(Slab& slab, ThreadHeap* owner) {

@@ -43,6 +43,10 @@ class Slab {
   uint32_t free_count() const { return free_count_; }
   uint32_t slot_count() const { return slot_count_; }
   bool empty() const { return free_count_ == slot_count_; }
+  // Slots that must be free for it to be sparse: 7 of 8.
+  uint16_t sparse_from() const { return static_cast<uint16_t>(slot_count_ - slot_count_ / 8); }
+  // Gives back the pages of which all slots may be drawn. Returns: their bytes.
+  size_t DropFreePages();
   SizeClass size_class() const { return size_class_; }
   uint32_t first_slice() const { return first_slice_; }
   uintptr_t base() const { return base_; }
@@ -85,6 +89,10 @@ class Slab {
   Slab* next = nullptr;
   Slab* previous = nullptr;
   bool listed = false;
+  // The place of a slab with few live slots among those of its heap, plus one; 0: none.
+  uint16_t sparse_place = 0;
+  // From this many free slots on, the heap looks again how it files the slab.
+  uint16_t notice = 0;
   // While it waits in EmptySlabs.
   bool dirty = false;
   uint64_t emptied_ms = 0;

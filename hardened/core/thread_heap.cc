@@ -18,6 +18,8 @@ constexpr uint32_t kAdoptionProbes = 8;
 // Slots of other threads' frees that one refill takes back.
 constexpr uint32_t kCollectAtOnce = 1024;
 constexpr uint32_t kMaxRefill = 128;
+// Magazines with no more slots are left alone by housekeeping.
+constexpr size_t kLeastTrimmed = 8;
 // Heaps without a thread that keep an empty slab of each class.
 constexpr uint32_t kWarmHeaps = 4;
 // Heaps that one turn of housekeeping looks at to find one in the pool.
@@ -152,6 +154,7 @@ void ThreadHeap::GuardBehind(const Slab& slab, uint32_t slices) {
 
 void ThreadHeap::RetireSlab(Slab& slab, Bin& bin) {
   Unlink(slab, bin);
+  ForgetSparse(slab);
   const uint64_t now = prim::CoarseMilliseconds();
   const CoreOptions& options = heap_constants->options;
   if (options.isolate_classes && home_ == nullptr) {
@@ -172,7 +175,39 @@ void ThreadHeap::Refile(Slab& slab) {
   Bin& bin = bins_[slab.size_class()];
   if (!slab.listed) Link(slab, bin);
   // One slab with free slots stays, so that a class at its edge does not make and retire slabs.
-  if (slab.empty() && bin.listed > 1) RetireSlab(slab, bin);
+  if (slab.empty() && bin.listed > 1) return RetireSlab(slab, bin);
+  if (slab.free_count() >= slab.notice && slab.sparse_place == 0) NoteSparse(slab);
+}
+
+void ThreadHeap::NoteSparse(Slab& slab) {
+  if (sparse_count_ == kSparsePlaces) DropOldestSparse();
+  const uint32_t place = (sparse_oldest_ + sparse_count_++) % kSparsePlaces;
+  sparse_[place] = &slab;
+  slab.sparse_place = static_cast<uint16_t>(place + 1);
+  slab.notice = static_cast<uint16_t>(slab.slot_count());
+  sparse_bytes_ += SlabSlices(slab.size_class()) * kSliceSize;
+  while (sparse_bytes_ > kSparseBytes) DropOldestSparse();
+}
+
+void ThreadHeap::ForgetSparse(Slab& slab) {
+  slab.notice = slab.sparse_from();
+  if (slab.sparse_place == 0) return;
+  sparse_[slab.sparse_place - 1u] = nullptr;
+  slab.sparse_place = 0;
+  sparse_bytes_ -= SlabSlices(slab.size_class()) * kSliceSize;
+}
+
+void ThreadHeap::DropOldestSparse() {
+  Slab* slab = sparse_[sparse_oldest_];
+  sparse_oldest_ = (sparse_oldest_ + 1) % kSparsePlaces;
+  --sparse_count_;
+  if (slab == nullptr) return;
+  slab->DropFreePages();
+  sparse_bytes_ -= SlabSlices(slab->size_class()) * kSliceSize;
+  slab->sparse_place = 0;
+  // Once more when three quarters of what is live now are free, too.
+  slab->notice =
+      static_cast<uint16_t>(slab->slot_count() - (slab->slot_count() - slab->free_count()) / 4);
 }
 
 void ThreadHeap::ReturnToSlabs(const MagazineEntry* entries, size_t count) {
@@ -219,6 +254,7 @@ bool ThreadHeap::Refill(SizeClass size_class) {
   const uint32_t count = slab->Draw(heap_constants->options.placement, random_, wanted, drawn);
   HARDENED_CHECK(count > 0);
   bin.taken += count;
+  if (slab->free_count() < slab->sparse_from()) ForgetSparse(*slab);
   if (slab->free_count() == 0) Unlink(*slab, bin);
   for (uint32_t i = count; i > 0; --i) *++magazine.top = drawn[i - 1];
   return true;
@@ -238,9 +274,21 @@ void ThreadHeap::FlushHalf(SizeClass size_class) {
   magazine.top = magazine.bottom + staying;
 }
 
+void ThreadHeap::TrimMagazines() {
+  for (unsigned c = 0; c < kSizeClassCount; ++c) {
+    const uint64_t allocations = started_countdowns_[c] - magazines[c].countdown;
+    const uint64_t taken = allocations - allocations_at_trim_[c];
+    allocations_at_trim_[c] = allocations;
+    const size_t count = magazines[c].count();
+    if (count > kLeastTrimmed && taken < count / 4) FlushHalf(static_cast<SizeClass>(c));
+  }
+}
+
 void ThreadHeap::Housekeep(uint64_t now) {
   if (now - last_housekeeping_ms_ < kHousekeepingMs) return;
   last_housekeeping_ms_ = now;
+  // What a heap with a home hands out must not depend on the time.
+  if (home_ == nullptr) TrimMagazines();
   run_cache.Purge(now, heap_constants->options.purge.delay_ms);
   heap_state.Purge(now, /*force=*/false);
   empty_slabs.Purge(now, /*force=*/false, heap_constants->options.purge);
@@ -549,6 +597,7 @@ Slab* HeapRegistry::Adopt(ThreadHeap& heap, SizeClass size_class, uint64_t* take
     Slab* slab = bin.head;
     if (slab == nullptr) continue;
     from->Unlink(*slab, bin);
+    from->ForgetSparse(*slab);
     *taken = slab->slot_count() - slab->free_count();
     bin.taken -= *taken;
     SetSlabOwner(*slab, &heap);

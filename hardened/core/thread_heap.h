@@ -66,7 +66,7 @@ class ThreadHeap : public HeapFront {
     Slab& slab = *Slab::OfRecords(slice.records);
     slab.Return(index);
     --bins_[slice.size_class].taken;
-    if (!slab.listed || slab.empty()) [[unlikely]]
+    if (!slab.listed || slab.free_count() >= slab.notice) [[unlikely]]
       Refile(slab);
   }
 
@@ -180,8 +180,17 @@ class ThreadHeap : public HeapFront {
   static void GuardBehind(const Slab& slab, uint32_t slices);
   // Files a slab to which slots have come back.
   void Refile(Slab& slab);
+  // Slabs with few live slots, oldest first. A freed magazine's worth of slots, from a slab each,
+  // would else keep all their memory after a burst: beyond kSparseBytes the free pages of the
+  // oldest are dropped.
+  void NoteSparse(Slab& slab);
+  void ForgetSparse(Slab& slab);
+  void DropOldestSparse();
   static void PushBatch(OutgoingBatch& batch);
   void FlushHalf(SizeClass size_class);
+  // Flushes half of each magazine that holds more than four times what its class took since the
+  // last call: freed slots of many slabs keep a page each.
+  void TrimMagazines();
   // Reports unless a slot that waits for collection starts at `address`.
   static void CheckPending(uintptr_t address);
   void CollectSlot(uintptr_t address);
@@ -192,6 +201,7 @@ class ThreadHeap : public HeapFront {
   std::array<Bin, kSizeClassCount> bins_;
   // Allocations made: this minus what is left of the countdown.
   std::array<uint64_t, kSizeClassCount> started_countdowns_;
+  std::array<uint64_t, kSizeClassCount> allocations_at_trim_;
   std::array<OutgoingBatch, kOutgoingBatches> outgoing_;
   uint64_t remote_sent_slots_;  // sent minus collected, of this heap as sender and as owner
   uint64_t remote_sent_bytes_;
@@ -201,6 +211,12 @@ class ThreadHeap : public HeapFront {
   uint64_t thread_id_;
   uint64_t last_housekeeping_ms_;
   uint32_t new_slabs_;
+  static constexpr uint32_t kSparsePlaces = 128;
+  static constexpr size_t kSparseBytes = 8 << 20;
+  std::array<Slab*, kSparsePlaces> sparse_;  // null: forgotten since
+  uint32_t sparse_oldest_;
+  uint32_t sparse_count_;  // places in use, forgotten ones too
+  size_t sparse_bytes_;
   uintptr_t backlog_;  // taken from incoming_, not yet collected
   prim::RandomStream random_;
   bool orphan_;

@@ -30,6 +30,11 @@ using ActiveHeap = HeapOf<HARDENED_ACTIVE_POLICY>::Type;
 inline constexpr policies::Level kBuildLevel = policies::Level::HARDENED_BUILD_LEVEL;
 inline constexpr bool kFixedLevel = HARDENED_FIXED_LEVEL;
 
+// What operator new does when there is no memory: asks the new handler, again and again, then
+// throws. Defined in new_delete.cc.
+[[gnu::cold, gnu::noinline]] void* NewOrThrow(size_t bytes, size_t alignment,
+                                              core::AllocationKind kind);
+
 // Marks the entry points that the library exports.
 #define HARDENED_EXPORT [[gnu::visibility("default")]]
 

@@ -1,9 +1,11 @@
 #include "hardened/shim/dispatched_heap.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 
 #include "hardened/heap.h"
 #include "hardened/prim/lock.h"
+#include "hardened/shim/active_heap.h"
 #include "hardened/shim/process_policy.h"
 #include "policies/light.h"
 #include "policies/paranoid.h"
@@ -24,13 +26,22 @@ namespace {
 
 using core::AllocationKind;
 
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline void* OrNoMemory(void* result) {
+  if (ABSL_PREDICT_FALSE(result == nullptr)) errno = ENOMEM;
+  return result;
+}
+
 // ---- the heap of one level, as plain functions
 
 template <class Policy>
 struct HeapAdapter : Heap<Policy> {
-  template <AllocationKind kKind>
   static void* Allocate(size_t bytes) {
-    return Heap<Policy>::Allocate(bytes, kKind);
+    return OrNoMemory(Heap<Policy>::Allocate(bytes, AllocationKind::kMalloc));
+  }
+  template <AllocationKind kKind>
+  static void* AllocateOrThrow(size_t bytes) {
+    void* result = Heap<Policy>::Allocate(bytes, kKind);
+    return ABSL_PREDICT_TRUE(result != nullptr) ? result : NewOrThrow(bytes, 1, kKind);
   }
   template <EntryPoint kEntry>
   static void Free(void* pointer) noexcept {
@@ -40,7 +51,9 @@ struct HeapAdapter : Heap<Policy> {
   static void FreeSized(void* pointer, size_t bytes) noexcept {
     Heap<Policy>::FreeSized(pointer, bytes, kEntry);
   }
-  static void* AllocateZeroed(size_t bytes) { return Heap<Policy>::AllocateZeroed(bytes); }
+  static void* AllocateZeroed(size_t bytes) {
+    return OrNoMemory(Heap<Policy>::AllocateZeroed(bytes));
+  }
   static void FreeOtherwise(void* pointer, EntryPoint entry) noexcept {
     Heap<Policy>::Free(pointer, entry);
   }
@@ -55,9 +68,9 @@ void Fill(HeapFunctions& table) {
   const auto set = [](auto& entry, auto* function) {
     entry.store(function, std::memory_order_relaxed);
   };
-  set(table.allocate_malloc, &Functions::template Allocate<AllocationKind::kMalloc>);
-  set(table.allocate_new, &Functions::template Allocate<AllocationKind::kNew>);
-  set(table.allocate_new_array, &Functions::template Allocate<AllocationKind::kNewArray>);
+  set(table.allocate_malloc, &Functions::Allocate);
+  set(table.allocate_new, &Functions::template AllocateOrThrow<AllocationKind::kNew>);
+  set(table.allocate_new_array, &Functions::template AllocateOrThrow<AllocationKind::kNewArray>);
   set(table.allocate_zeroed, &Functions::AllocateZeroed);
   set(table.free, &Functions::template Free<EntryPoint::kFree>);
   set(table.delete_one, &Functions::template Free<EntryPoint::kDelete>);
@@ -79,9 +92,11 @@ struct Libc {
            __libc_memalign != nullptr && __libc_free != nullptr;
   }
 
-  template <AllocationKind>
-  static void* Allocate(size_t bytes) {
-    return __libc_malloc(bytes);
+  static void* Allocate(size_t bytes) { return __libc_malloc(bytes); }
+  template <AllocationKind kKind>
+  static void* AllocateOrThrow(size_t bytes) {
+    void* result = __libc_malloc(bytes);
+    return result != nullptr ? result : NewOrThrow(bytes, 1, kKind);
   }
   template <EntryPoint>
   static void Free(void* pointer) noexcept {
@@ -147,10 +162,14 @@ constinit prim::Lock choosing;
 
 // What the table holds at first: chooses, and calls what it holds then.
 struct First {
-  template <AllocationKind kKind>
   static void* Allocate(size_t bytes) {
     Choose();
-    return DispatchedHeap::Allocate(bytes, kKind);
+    return DispatchedHeap::Allocate(bytes, AllocationKind::kMalloc);
+  }
+  template <AllocationKind kKind>
+  static void* AllocateOrThrow(size_t bytes) {
+    Choose();
+    return DispatchedHeap::AllocateOrThrow(bytes, kKind);
   }
   template <EntryPoint kEntry>
   static void Free(void* pointer) noexcept {
@@ -191,10 +210,10 @@ struct First {
 }  // namespace
 
 constexpr HeapFunctions::HeapFunctions()
-    : allocate_malloc(&First::Allocate<AllocationKind::kMalloc>),
-      allocate_new(&First::Allocate<AllocationKind::kNew>),
-      allocate_new_array(&First::Allocate<AllocationKind::kNewArray>),
+    : allocate_malloc(&First::Allocate),
       allocate_zeroed(&First::AllocateZeroed),
+      allocate_new(&First::AllocateOrThrow<AllocationKind::kNew>),
+      allocate_new_array(&First::AllocateOrThrow<AllocationKind::kNewArray>),
       free(&First::Free<EntryPoint::kFree>),
       delete_one(&First::Free<EntryPoint::kDelete>),
       delete_array(&First::Free<EntryPoint::kDeleteArray>),

@@ -1,9 +1,10 @@
 // DispatchedHeap: the heap of a library that has all levels. The policy of the process chooses one
 // at the first call; from then on every call goes through a sealed table of functions.
 //
-// It looks like Heap<Policy> to the rest of the shim. Entry points and kinds are constants where
-// they are passed, so that each has a place of its own in the table and the function behind it is
-// compiled for it.
+// It looks like Heap<Policy> to the rest of the shim, but for what happens without memory: malloc,
+// calloc and operator new are jumps into the table, so the functions there set errno or throw
+// themselves. Entry points and kinds are constants where they are passed, so that each has a place
+// of its own in the table and the function behind it is compiled for it.
 //
 // Threads: all functions from any thread.
 
@@ -31,7 +32,8 @@ struct HeapFunctions {
   HeapFunctions(const HeapFunctions&) = delete;
   HeapFunctions& operator=(const HeapFunctions&) = delete;
 
-  Entry<void*(size_t)> allocate_malloc, allocate_new, allocate_new_array, allocate_zeroed;
+  Entry<void*(size_t)> allocate_malloc, allocate_zeroed;   // errno without memory
+  Entry<void*(size_t)> allocate_new, allocate_new_array;   // throw without memory
   Entry<void(void*) noexcept> free, delete_one, delete_array;
   Entry<void(void*, size_t) noexcept> delete_one_sized, delete_array_sized;
   // The rest pays for telling the entry points apart.
@@ -57,16 +59,14 @@ class DispatchedHeap {
 
  public:
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void* Allocate(size_t bytes, core::AllocationKind kind) {
-    switch (kind) {
-      case core::AllocationKind::kMalloc:
-        return Call(heap_functions->allocate_malloc, bytes);
-      case core::AllocationKind::kNew:
-        return Call(heap_functions->allocate_new, bytes);
-      case core::AllocationKind::kNewArray:
-        return Call(heap_functions->allocate_new_array, bytes);
-      default:
-        return AllocateAligned(/*alignment=*/1, bytes, kind);
-    }
+    if (kind == core::AllocationKind::kMalloc) return Call(heap_functions->allocate_malloc, bytes);
+    return AllocateAligned(/*alignment=*/1, bytes, kind);
+  }
+  // Never null.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static void* AllocateOrThrow(size_t bytes,
+                                                            core::AllocationKind kind) {
+    return kind == core::AllocationKind::kNew ? Call(heap_functions->allocate_new, bytes)
+                                              : Call(heap_functions->allocate_new_array, bytes);
   }
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void* AllocateZeroed(size_t bytes) {
     return Call(heap_functions->allocate_zeroed, bytes);

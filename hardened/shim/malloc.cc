@@ -22,6 +22,22 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline void* OrNoMemory(void* result) {
   return result;
 }
 
+// A heap with AllocateOrThrow() sets errno itself.
+template <class Heap>
+constexpr bool kSetsErrno = requires { &Heap::AllocateOrThrow; };
+
+template <class Heap>
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline void* AllocateMalloc(size_t bytes) {
+  void* result = Heap::Allocate(bytes, AllocationKind::kMalloc);
+  return kSetsErrno<Heap> ? result : OrNoMemory(result);
+}
+
+template <class Heap>
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline void* AllocateZeroed(size_t bytes) {
+  void* result = Heap::AllocateZeroed(bytes);
+  return kSetsErrno<Heap> ? result : OrNoMemory(result);
+}
+
 void* AlignedOrNoMemory(size_t alignment, size_t bytes) {
   return OrNoMemory(ActiveHeap::AllocateAligned(alignment, bytes, AllocationKind::kAligned));
 }
@@ -39,9 +55,7 @@ void* ReallocateAs(void* pointer, size_t bytes, EntryPoint entry_point) {
 
 extern "C" {
 
-HARDENED_EXPORT void* malloc(size_t bytes) {
-  return OrNoMemory(ActiveHeap::Allocate(bytes, AllocationKind::kMalloc));
-}
+HARDENED_EXPORT void* malloc(size_t bytes) { return AllocateMalloc<ActiveHeap>(bytes); }
 
 HARDENED_EXPORT void free(void* pointer) { ActiveHeap::Free(pointer, EntryPoint::kFree); }
 
@@ -51,7 +65,7 @@ HARDENED_EXPORT void* calloc(size_t count, size_t size) {
     errno = ENOMEM;
     return nullptr;
   }
-  return OrNoMemory(ActiveHeap::AllocateZeroed(bytes));
+  return AllocateZeroed<ActiveHeap>(bytes);
 }
 
 HARDENED_EXPORT void* realloc(void* pointer, size_t bytes) {

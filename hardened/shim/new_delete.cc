@@ -44,14 +44,6 @@ void* TryNew(size_t bytes, size_t alignment, AllocationKind kind) {
   }
 }
 
-[[gnu::noinline, gnu::cold]] void* NewOrThrow(size_t bytes, size_t alignment, AllocationKind kind) {
-  void* result = NewAgain(bytes, alignment, kind);
-  if (result != nullptr) return result;
-  HARDENED_CHECK(ThrowBadAlloc != nullptr);
-  ThrowBadAlloc();
-  __builtin_unreachable();
-}
-
 [[gnu::noinline, gnu::cold]] void* NewOrNull(size_t bytes, size_t alignment,
                                              AllocationKind kind) noexcept {
   try {
@@ -61,9 +53,14 @@ void* TryNew(size_t bytes, size_t alignment, AllocationKind kind) {
   }
 }
 
+template <class Heap>
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline void* New(size_t bytes, AllocationKind kind) {
-  void* result = ActiveHeap::Allocate(bytes, kind);
-  return ABSL_PREDICT_TRUE(result != nullptr) ? result : NewOrThrow(bytes, 1, kind);
+  if constexpr (requires { &Heap::AllocateOrThrow; }) {
+    return Heap::AllocateOrThrow(bytes, kind);
+  } else {
+    void* result = Heap::Allocate(bytes, kind);
+    return ABSL_PREDICT_TRUE(result != nullptr) ? result : NewOrThrow(bytes, 1, kind);
+  }
 }
 
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline void* NewNothrow(size_t bytes, AllocationKind kind) noexcept {
@@ -89,13 +86,22 @@ constexpr AllocationKind kAlignedOne = AllocationKind::kAlignedNew;
 constexpr AllocationKind kAlignedArray = AllocationKind::kAlignedNewArray;
 
 }  // namespace
+
+void* NewOrThrow(size_t bytes, size_t alignment, AllocationKind kind) {
+  void* result = NewAgain(bytes, alignment, kind);
+  if (result != nullptr) return result;
+  HARDENED_CHECK(ThrowBadAlloc != nullptr);
+  ThrowBadAlloc();
+  __builtin_unreachable();
+}
+
 }  // namespace hardened::shim
 
 namespace shim = hardened::shim;
 using hardened::EntryPoint;
 
-HARDENED_EXPORT void* operator new(size_t bytes) { return shim::New(bytes, shim::kOne); }
-HARDENED_EXPORT void* operator new[](size_t bytes) { return shim::New(bytes, shim::kArray); }
+HARDENED_EXPORT void* operator new(size_t bytes) { return shim::New<shim::ActiveHeap>(bytes, shim::kOne); }
+HARDENED_EXPORT void* operator new[](size_t bytes) { return shim::New<shim::ActiveHeap>(bytes, shim::kArray); }
 HARDENED_EXPORT void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
   return shim::NewNothrow(bytes, shim::kOne);
 }

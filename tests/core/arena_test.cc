@@ -561,6 +561,60 @@ TEST(ArenaTest, ASourceThatFailsForGoodEndsInNoMemoryOnly) {
   }
 }
 
+// ---- arenas that are a home
+
+TEST(HomeArenaTest, CommittedAtOnceItIsOneSpan) {
+  TestArena test;
+  ASSERT_TRUE(test.arena.CommitAll());
+  EXPECT_EQ(test.Segments(), kHeapBytes / kSegmentSize);
+  // Good fit looks one list up: nearly all of it.
+  EXPECT_EQ(test.Allocate(static_cast<uint32_t>((kHeapBytes >> kSliceShift) * 15 / 16)), 1u);
+  test.arena.ValidateForTest();
+}
+
+TEST(HomeArenaTest, UsedSpansAreFoundInTheirOrder) {
+  TestArena test;
+  uint32_t behind = 0;
+  EXPECT_EQ(test.arena.NextUsedSpan(0, &behind), kNoSpan);
+  ASSERT_TRUE(test.arena.CommitAll());
+  EXPECT_EQ(test.arena.NextUsedSpan(0, &behind), kNoSpan);
+  const uint32_t first = test.Allocate(3);
+  const uint32_t second = test.Allocate(5);
+  const uint32_t third = test.Allocate(1);
+  test.arena.FreeSpan(second, true, 0);
+  EXPECT_EQ(test.arena.NextUsedSpan(0, &behind), first);
+  EXPECT_EQ(behind, first + 3);
+  EXPECT_EQ(test.arena.NextUsedSpan(behind, &behind), third);
+  EXPECT_EQ(test.arena.NextUsedSpan(behind, &behind), kNoSpan);
+}
+
+// Frees the same spans in two orders, and asks for spans of their length.
+TEST(HomeArenaTest, NormalisedItForgetsTheOrderOfFrees) {
+  std::vector<uint32_t> taken[2];
+  for (int order : {0, 1}) {
+    TestArena test;
+    ASSERT_TRUE(test.arena.CommitAll());
+    std::vector<uint32_t> spans;
+    for (int i = 0; i < 40; ++i) {
+      spans.push_back(test.Allocate(2));
+      *WordsOf(test.arena, spans.back()) = 1;
+    }
+    for (size_t i = 0; i < 40; i += 2) {
+      test.arena.FreeSpan(spans[order == 0 ? i : 38 - i], true, 0);
+    }
+    test.arena.Normalise();
+    EXPECT_EQ(test.arena.Counters().dirty_bytes, 0u);
+    for (int i = 0; i < 20; ++i) {
+      taken[order].push_back(test.Allocate(2));
+      EXPECT_TRUE(ReadsAsZero(test.arena, taken[order].back(), 2));
+    }
+    // The lowest first.
+    EXPECT_EQ(taken[order].front(), spans[0]);
+    test.arena.ValidateForTest();
+  }
+  EXPECT_EQ(taken[0], taken[1]);
+}
+
 TEST(ArenaTest, MetadataThatCannotBeCommittedLeavesNoReservationBehind) {
   for (uint64_t k = 0; k < 3; ++k) {
     FakePageSource pages;

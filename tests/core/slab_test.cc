@@ -1,6 +1,7 @@
 #include "hardened/core/slab.h"
 
 #include <cstdint>
+#include <cstring>
 #include <set>
 #include <vector>
 
@@ -317,6 +318,36 @@ TEST(SlabTest, RecordsDoNotReachIntoTheBitmapNorPastTheBlock) {
       EXPECT_EQ(slab->IndexOfRecord(slab->records() - 1), UINT32_MAX);
       EXPECT_EQ(slab->IndexOfRecord(slab->RecordAt(count)), UINT32_MAX);
     }
+  }
+}
+
+// Of each class, with a third of the slots taken: exactly the pages without a taken slot are given
+// back.
+TEST(SlabTest, DropsThePagesOfWhichAllSlotsAreFree) {
+  constexpr size_t kPage = 4096;
+  SeededStream random(12);
+  for (unsigned c = 0; c < kSizeClassCount; c += 3) {
+    const SizeClass size_class = static_cast<SizeClass>(c);
+    TestSlab slab(size_class);
+    const size_t bytes = size_t{slab->slot_count()} * SlotSize(size_class);
+    const size_t pages = (bytes + kPage - 1) / kPage;
+    std::set<size_t> kept;
+    // Few enough that some pages of small slots have none.
+    const uint32_t taken = 1 + slab->slot_count() / (SlotSize(size_class) < 1024 ? 64 : 3);
+    for (uint32_t i = 0; i < taken; ++i) {
+      const size_t start = slab.DrawOne(kUniform, random) * SlotSize(size_class);
+      for (size_t page = start / kPage; page <= (start + SlotSize(size_class) - 1) / kPage; ++page) {
+        kept.insert(page);
+      }
+    }
+    memset(reinterpret_cast<void*>(slab->base()), 1, bytes);
+    const size_t dropped = slab->DropFreePages();
+    for (size_t page = 0; page < pages; ++page) {
+      const char first = *reinterpret_cast<const char*>(slab->base() + page * kPage);
+      EXPECT_EQ(first, kept.count(page) != 0 ? 1 : 0) << "class " << c << " page " << page;
+    }
+    EXPECT_LE(dropped, (pages - kept.size()) * kPage);
+    EXPECT_GT(dropped + kPage, (pages - kept.size()) * kPage);
   }
 }
 

@@ -1,8 +1,9 @@
 // Inputs of the backing allocator: addresses, reset, budget, failures, leaks, who frees what.
 //
-// With the argument --addresses the program prints the addresses that one input gets, and the test
-// compares those of two processes.
+// With the argument --addresses or --places the program prints the addresses that one input gets,
+// and the test compares those of two processes.
 
+#include <malloc.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -68,7 +69,8 @@ hardened_fuzz_options Options() {
 
 std::vector<uint8_t> Input(unsigned number, size_t size = 1500) {
   std::vector<uint8_t> bytes(size);
-  for (size_t i = 0; i < size; ++i) bytes[i] = static_cast<uint8_t>((i + 1) * (number * 2 + 1) >> 2);
+  for (size_t i = 0; i < size; ++i)
+    bytes[i] = static_cast<uint8_t>((i + 1) * (number * 2 + 1) >> 2);
   return bytes;
 }
 
@@ -82,8 +84,8 @@ std::vector<uintptr_t> AddressesOf(const std::vector<uint8_t>& input,
 class Within {
  public:
   explicit Within(const hardened_fuzz_options& options, std::string_view bytes = "x") {
-    EXPECT_EQ(hardened_fuzz_begin_input(
-                  &options, reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()),
+    EXPECT_EQ(hardened_fuzz_begin_input(&options, reinterpret_cast<const uint8_t*>(bytes.data()),
+                                        bytes.size()),
               0);
   }
   hardened_fuzz_result End() {
@@ -103,6 +105,13 @@ TEST(AddressesTest, TheSameInputGetsTheSameAddressesAgain) {
 
 TEST(AddressesTest, WhatOtherInputsAndTheHarnessDidDoesNotMatter) {
   const auto first = AddressesOf(Input(1), Options());
+  // The heap of a thread that has ended has free slots to give, but not to an input.
+  std::vector<std::string> of_thread;
+  std::thread([&of_thread] {
+    for (size_t i = 0; i < 2000; ++i) of_thread.emplace_back(i % 400, 'x');
+    for (size_t i = 0; i < 2000; i += 2) of_thread[i] = std::string();
+  }).join();
+  ASSERT_EQ(AddressesOf(Input(1), Options()), first);
   std::vector<std::string> harness;
   for (unsigned number = 2; number < 12; ++number) {
     AddressesOf(Input(number), Options());
@@ -117,7 +126,11 @@ TEST(AddressesTest, AnotherSeedGivesOtherAddresses) {
   const auto first = AddressesOf(Input(1), options);
   options.seed = 2;
   const auto second = AddressesOf(Input(1), options);
-  EXPECT_NE(second, first);
+  ASSERT_EQ(second.size(), first.size());
+  // Large ones lie one behind the other, with any seed.
+  size_t equal = 0;
+  for (size_t i = 0; i < first.size(); ++i) equal += second[i] == first[i];
+  EXPECT_LT(equal, first.size() / 4);
   EXPECT_EQ(AddressesOf(Input(1), options), second);
   options.seed = 1;
   EXPECT_EQ(AddressesOf(Input(1), options), first);
@@ -137,20 +150,99 @@ TEST(AddressesTest, TwoProcessesGetTheSame) {
   EXPECT_NE(seeded.out, first.out);
 }
 
+// Where within its slice each address of the child is. Without samples, which a seed moves, too.
+std::string PlacesOf(const std::string& seed) {
+  char self[4096] = {};
+  EXPECT_GT(readlink("/proc/self/exe", self, sizeof(self) - 1), 0);
+  const ChildResult child =
+      RunChild({.arguments = {self, "--places"},
+                .environment = {"HARDENED_FUZZ=seed=" + seed, "HARDENED_OPTIONS=sample=0"}});
+  EXPECT_EQ(child.exit_code, 0) << child.Describe();
+  EXPECT_EQ(child.err, "");
+  return child.out;
+}
+
+TEST(AddressesTest, TheSeedIsThatOfThePlaces) {
+  const std::string first = PlacesOf("1");
+  EXPECT_EQ(PlacesOf("1"), first);
+  EXPECT_NE(PlacesOf("3"), first);
+}
+
+// As many blocks as the input says, of a size of slots and of a size of runs.
+int Burst(const uint8_t* data, size_t) {
+  static void* taken[2000];
+  seen.count = 0;
+  const size_t blocks = data[0] * size_t{7};
+  for (size_t i = 0; i < blocks; ++i) {
+    taken[i] = std::malloc(i % 25 == 0 ? 100'000 : 100);
+    seen.Add(taken[i]);
+  }
+  // In an order of its own; 1801 is a prime.
+  for (size_t i = 0; i < blocks; ++i) std::free(taken[(i * 1801 + data[0]) % blocks]);
+  return 0;
+}
+
+std::vector<uintptr_t> AddressesOfBurst(uint8_t number) {
+  const hardened_fuzz_options options = Options();
+  hardened_fuzz_run_input(&options, &Burst, &number, 1);
+  return seen.All();
+}
+
 TEST(AddressesTest, WhatAnInputLeftDoesNotUnsettleTheNext) {
-  static void* left[64];
-  hardened_fuzz_options options = Options();
+  static void* left[3000];
+  const auto without = AddressesOf(Input(1), Options());
   {
-    Within input(options);
-    for (size_t i = 0; i < 64; ++i) left[i] = std::malloc(i * 40 + (i % 8 == 0 ? 100'000 : 0));
-    EXPECT_EQ(input.End().live_after, 64u);
+    // Leaves gaps: slabs with free slots, and spans of the same length between runs.
+    Within input(Options());
+    for (size_t i = 0; i < 3000; ++i) left[i] = std::malloc(i % 25 == 0 ? 100'000 : 100);
+    for (size_t i = 0; i < 3000; ++i) {
+      if (i % 50 < 2) continue;
+      std::free(left[i]);
+      left[i] = nullptr;
+    }
+    EXPECT_EQ(input.End().live_after, 120u);
   }
-  const auto first = AddressesOf(Input(1), options);
-  for (unsigned number = 2; number < 6; ++number) {
-    AddressesOf(Input(number), options);
-    ASSERT_EQ(AddressesOf(Input(1), options), first) << number;
+  const auto first = AddressesOf(Input(1), Options());
+  const auto burst = AddressesOfBurst(201);
+  for (uint8_t number = 2; number < 8; ++number) {
+    AddressesOf(Input(number), Options());
+    AddressesOfBurst(static_cast<uint8_t>(number * 31 + 3));
+    ASSERT_EQ(AddressesOf(Input(1), Options()), first) << +number;
+    ASSERT_EQ(AddressesOfBurst(201), burst) << +number;
   }
+  // What the harness frees is free when the next input begins.
   for (void* pointer : left) std::free(pointer);
+  EXPECT_EQ(AddressesOf(Input(1), Options()), without);
+}
+
+bool g_pauses = false;
+
+// Long enough for housekeeping, again and again.
+int Pause(const uint8_t*, size_t) {
+  static void* taken[400];
+  seen.count = 0;
+  for (size_t i = 0; i < 400; ++i) {
+    taken[i] = std::malloc(100);
+    seen.Add(taken[i]);
+    if (i != 20) continue;
+    for (size_t pause = 0; pause < 4; ++pause) {
+      if (g_pauses) usleep(60'000);
+      // A class of its own: housekeeping comes with the first of its slots.
+      std::free(std::malloc(1000 << pause));
+    }
+  }
+  for (void* pointer : taken) std::free(pointer);
+  return 0;
+}
+
+TEST(AddressesTest, TimeDoesNotMatter) {
+  const hardened_fuzz_options options = Options();
+  hardened_fuzz_run_input(&options, &Pause, nullptr, 0);
+  const auto first = seen.All();
+  g_pauses = true;
+  hardened_fuzz_run_input(&options, &Pause, nullptr, 0);
+  g_pauses = false;
+  EXPECT_EQ(seen.All(), first);
 }
 
 TEST(AddressesTest, AForkedChildGoesOnTheSameWay) {
@@ -160,6 +252,40 @@ TEST(AddressesTest, AForkedChildGoesOnTheSameWay) {
   int status = -1;
   ASSERT_EQ(waitpid(child, &status, 0), child);
   EXPECT_EQ(status, 0);
+}
+
+TEST(AddressesTest, AChildForkedWithinAnInputGoesOnLikeItsParent) {
+  static void* of_child[300];
+  static void* of_parent[300];
+  int channel[2];
+  ASSERT_EQ(pipe(channel), 0);
+  Within input(Options());
+  void* before = std::malloc(100);
+  const pid_t child = fork();
+  if (child == 0) {
+    for (void*& pointer : of_child) pointer = std::malloc(100);
+    const bool written = write(channel[1], of_child, sizeof(of_child)) == sizeof(of_child);
+    for (void* pointer : of_child) std::free(pointer);
+    std::free(before);
+    hardened_fuzz_result result = {};
+    hardened_fuzz_end_input(&result);
+    // The heap that it had before is in order, too.
+    std::vector<std::string> ordinary;
+    for (size_t i = 0; i < 3000; ++i) ordinary.emplace_back(i, 'x');
+    _exit(written && result.live_after == 0 ? 0 : 1);
+  }
+  for (void*& pointer : of_parent) pointer = std::malloc(100);
+  const bool got = read(channel[0], of_child, sizeof(of_child)) == sizeof(of_child);
+  for (void* pointer : of_parent) std::free(pointer);
+  std::free(before);
+  int status = -1;
+  waitpid(child, &status, 0);
+  input.End();
+  close(channel[0]);
+  close(channel[1]);
+  EXPECT_TRUE(got);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(std::memcmp(of_child, of_parent, sizeof(of_child)), 0);
 }
 
 // ---- reset
@@ -221,6 +347,24 @@ TEST(ResetTest, OneInputAtATime) {
   EXPECT_EQ(refused, 1);
   // What other threads do is no part of it.
   EXPECT_EQ(result.allocations, 0u);
+}
+
+TEST(ResetTest, SamplesAreOfInputsAlone) {
+  AddressesOf(Input(1), Options());
+  const size_t before = mallinfo2().hblks;
+  std::vector<std::string> ordinary;
+  ordinary.reserve(1000);
+  for (size_t i = 0; i < 1000; ++i) ordinary.emplace_back(100 + i, 'x');
+  EXPECT_EQ(mallinfo2().hblks, before);
+  Within input(Options());
+  static void* pointers[1000];
+  for (void*& pointer : pointers) pointer = std::malloc(100);
+  const size_t within = mallinfo2().hblks;
+  for (void* pointer : pointers) std::free(pointer);
+  input.End();
+  // 62 of 1,000 expected.
+  EXPECT_GT(within, before + 30);
+  EXPECT_LT(within, before + 120);
 }
 
 // ---- who frees what
@@ -310,8 +454,8 @@ TEST(FailureTest, TheOneThatIsAskedFor) {
   options.fail_at = 3;
   for (int round = 0; round < 2; ++round) {
     Within input(options);
-    void* got[5] = {std::malloc(10), std::calloc(1, 10), std::malloc(10),
-                    operator new(10, std::nothrow), std::aligned_alloc(64, 64)};
+    void* got[5] = {std::malloc(10), std::calloc(1, 10),
+                    std::malloc(10), operator new(10, std::nothrow), std::aligned_alloc(64, 64)};
     const bool refused[5] = {!got[0], !got[1], !got[2], !got[3], !got[4]};
     for (int i : {0, 1, 2, 4}) std::free(got[i]);
     operator delete(got[3]);
@@ -434,7 +578,8 @@ int Leak(const uint8_t*, size_t) {
 TEST(LeakDeathTest, IsReportedWithSizesAndStacks) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const hardened_fuzz_options options = Options();
-  EXPECT_EXIT(hardened_fuzz_run_input(&options, &Leak, nullptr, 0), testing::KilledBySignal(SIGABRT),
+  EXPECT_EXIT(hardened_fuzz_run_input(&options, &Leak, nullptr, 0),
+              testing::KilledBySignal(SIGABRT),
               "hardened: leak\n  count     2 allocations, 101234 bytes\n(.|\n)*1234 bytes at "
               "0x[0-9a-f]*, allocation 1 of the input\n  allocated at\n    0x");
 }
@@ -471,8 +616,7 @@ TEST(EndDeathTest, FindsAnOverflowOfWhatIsNeverFreed) {
 }
 
 TEST(EndDeathTest, FindsAnOverflowOfALargeOneThatIsNeverFreed) {
-  ExpectDeath([] { Hidden(std::malloc(100'001))[100'001] = 'x'; },
-              "canary clobbered");
+  ExpectDeath([] { Hidden(std::malloc(100'001))[100'001] = 'x'; }, "canary clobbered");
 }
 
 TEST(EndDeathTest, FindsAWriteToFreedMemory) {
@@ -488,11 +632,13 @@ TEST(EndDeathTest, FindsAWriteToFreedMemory) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc == 2 && std::strcmp(argv[1], "--addresses") == 0) {
+  const std::string_view what = argc == 2 ? argv[1] : "";
+  if (what == "--addresses" || what == "--places") {
+    const uintptr_t mask = what == "--places" ? 0xffff : ~uintptr_t{0};
     // A harness of this process, with a history of its own.
     void* history = std::malloc(static_cast<size_t>(getpid()) % 5000);
     for (const uintptr_t address : AddressesOf(Input(1), Options())) {
-      std::printf("%zx\n", static_cast<size_t>(address));
+      std::printf("%zx\n", static_cast<size_t>(address & mask));
     }
     std::free(history);
     return 0;

@@ -20,8 +20,8 @@ hardened_fuzz_options Parse(std::string_view text) {
 }
 
 TEST(OptionsTest, EveryWordSetsItsOption) {
-  const hardened_fuzz_options options =
-      Parse("budget=256M:fail_at=17:fail_rate=1/1000:fail_above=1M:leaks=off:seed=18446744073709551615");
+  const hardened_fuzz_options options = Parse(
+      "budget=256M:fail_at=17:fail_rate=1/1000:fail_above=1M:leaks=off:seed=18446744073709551615");
   EXPECT_EQ(options.budget_bytes, 256u << 20);
   EXPECT_EQ(options.fail_at, 17u);
   EXPECT_EQ(options.fail_hits, 1u);
@@ -46,11 +46,28 @@ TEST(OptionsTest, WithoutWordsTheDefaultsHold) {
 }
 
 TEST(OptionsTest, WhatIsNoWordIsNamedAndChangesNothing) {
-  for (const char* word :
-       {"budget", "budget=", "budget=-1", "budget= 1", "budget=1T", "budget=18446744073709551616",
-        "Budget=1", "fail_rate=1", "fail_rate=0/5", "fail_rate=2/1", "fail_rate=1/", "fail_rate=/2",
-        "fail_rate=1/2/3", "fail_rate=1/0", "leaks", "leaks=2", "leaks=maybe", "=", "=1", "budge=1",
-        "seed=0x1", "fail_at=1.5"}) {
+  for (const char* word : {"budget",
+                           "budget=",
+                           "budget=-1",
+                           "budget= 1",
+                           "budget=1T",
+                           "budget=18446744073709551616",
+                           "Budget=1",
+                           "fail_rate=1",
+                           "fail_rate=0/5",
+                           "fail_rate=2/1",
+                           "fail_rate=1/",
+                           "fail_rate=/2",
+                           "fail_rate=1/2/3",
+                           "fail_rate=1/0",
+                           "leaks",
+                           "leaks=2",
+                           "leaks=maybe",
+                           "=",
+                           "=1",
+                           "budge=1",
+                           "seed=0x1",
+                           "fail_at=1.5"}) {
     const hardened_fuzz_options options = Parse(std::string("seed=7:") + word + ":fail_at=3");
     ASSERT_EQ(rejected.size(), 1u) << word;
     EXPECT_EQ(rejected[0], word);

@@ -7,9 +7,11 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <map>
 #include <ostream>
+#include <random>
 #include <set>
 #include <string>
 #include <thread>
@@ -278,6 +280,35 @@ TEST(HeapTest, AlignedBlocksAreAlignedUpToTwoMiB) {
 }
 
 // ---- refusal
+
+size_t ResidentBytes() {
+  size_t size = 0, resident = 0;
+  FILE* const file = fopen("/proc/self/statm", "r");
+  if (file == nullptr || fscanf(file, "%zu %zu", &size, &resident) != 2) ADD_FAILURE();
+  if (file != nullptr) fclose(file);
+  return resident * kPage;
+}
+
+// In an order in which each slab keeps some slots to the end, and the last ones wait in magazines.
+TEST(HeapTest, MemoryGoesBackAfterABurstWithoutAnotherCall) {
+  constexpr size_t kCount = 300'000;
+  SeededStream random(17);
+  std::vector<char*> blocks(kCount);
+  Free(Allocate(1));
+  const size_t before = ResidentBytes();
+  for (char*& block : blocks) {
+    const size_t bytes = 16 + random.Below(512);
+    block = Allocate(bytes);
+    memset(block, 1, bytes);
+  }
+  EXPECT_GT(ResidentBytes() - before, size_t{60} << 20);
+  std::shuffle(blocks.begin(), blocks.end(), std::mt19937(1));
+  for (char* block : blocks) Free(block);
+  // Dirty spans 16 MiB, sparse slabs 8, what magazines pin, metadata; and the quarantine.
+  const size_t after = ResidentBytes();
+  EXPECT_LT(after < before ? 0 : after - before,
+            (size_t{44} << 20) + 2 * kFeatures.quarantine.bytes);
+}
 
 TEST(HeapTest, WhatCannotBeIsRefusedAndErrnoStaysAsItWas) {
   const size_t too_large = size_t{PTRDIFF_MAX} + 1;
