@@ -134,7 +134,7 @@ class AttackTest(unittest.TestCase):
                 self.assertIsNone(tool.poll())
                 time.sleep(0.02)
             tool.send_signal(name)
-            self.assertEqual(tool.wait(timeout=30), status)
+            self.assertEqual(tool.wait(timeout=90), status)
             self.assert_gone(int(file.read_text()))
             file.unlink()
 
