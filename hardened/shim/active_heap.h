@@ -4,6 +4,8 @@
 #ifndef HARDENED_SHIM_ACTIVE_HEAP_H_
 #define HARDENED_SHIM_ACTIVE_HEAP_H_
 
+#include <errno.h>
+
 #include "hardened/heap.h"
 #include "policies/settings.h"
 
@@ -29,6 +31,12 @@ using ActiveHeap = HeapOf<HARDENED_ACTIVE_POLICY>::Type;
 // Given by the build as well: the level where nobody says anything, and whether there is no other.
 inline constexpr policies::Level kBuildLevel = policies::Level::HARDENED_BUILD_LEVEL;
 inline constexpr bool kFixedLevel = HARDENED_FIXED_LEVEL;
+
+// What the malloc family does when there is no memory.
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline void* OrNoMemory(void* result) {
+  if (ABSL_PREDICT_FALSE(result == nullptr)) errno = ENOMEM;
+  return result;
+}
 
 // What operator new does when there is no memory: asks the new handler, again and again, then
 // throws. Defined in new_delete.cc.

@@ -1,7 +1,6 @@
 #include "hardened/shim/dispatched_heap.h"
 
 #include <dlfcn.h>
-#include <errno.h>
 
 #include "hardened/heap.h"
 #include "hardened/prim/lock.h"
@@ -25,11 +24,6 @@ namespace hardened::shim {
 namespace {
 
 using core::AllocationKind;
-
-ABSL_ATTRIBUTE_ALWAYS_INLINE inline void* OrNoMemory(void* result) {
-  if (ABSL_PREDICT_FALSE(result == nullptr)) errno = ENOMEM;
-  return result;
-}
 
 // ---- the heap of one level, as plain functions
 

@@ -17,11 +17,6 @@ namespace {
 
 using core::AllocationKind;
 
-ABSL_ATTRIBUTE_ALWAYS_INLINE inline void* OrNoMemory(void* result) {
-  if (ABSL_PREDICT_FALSE(result == nullptr)) errno = ENOMEM;
-  return result;
-}
-
 // A heap with AllocateOrThrow() sets errno itself.
 template <class Heap>
 constexpr bool kSetsErrno = requires { &Heap::AllocateOrThrow; };
