@@ -103,6 +103,7 @@ constexpr Rule kRules[] = {
     {"run_cache", Sized, 0, k64G},
     {"guard_slabs", Plain, 0, 64},
     {"placement", Sized, 64, 65536},
+    {"lanes", Plain, 1, 64},
     {"purge_delay", Plain, 0, 3600000},
     {"explain_faults", Boolean, 0, 1},
     {"seed", Plain, 0, UINT64_MAX},

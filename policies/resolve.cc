@@ -253,6 +253,9 @@ void ApplySettings(const Settings& settings, Features* features) {
       case Setting::kPlacement:
         features->core.placement.window_bytes = static_cast<uint32_t>(value);
         break;
+      case Setting::kLanes:
+        features->core.placement.lanes = static_cast<uint32_t>(value);
+        break;
       case Setting::kPurgeDelay:
         features->core.purge.delay_ms = value;
         break;
@@ -305,6 +308,9 @@ bool ValueIn(const Features& features, Setting setting, uint64_t* value) {
       break;
     case Setting::kPlacement:
       *value = features.core.placement.window_bytes;
+      break;
+    case Setting::kLanes:
+      *value = features.core.placement.lanes;
       break;
     case Setting::kPurgeDelay:
       *value = features.core.purge.delay_ms;

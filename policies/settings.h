@@ -35,6 +35,7 @@ enum class Setting : uint8_t {
   kRunCache,
   kGuardSlabs,
   kPlacement,
+  kLanes,
   kPurgeDelay,
   kExplainFaults,
   kSeed,
@@ -46,7 +47,7 @@ enum class Setting : uint8_t {
   kCanary,
   kWriteAfterFree,
 };
-inline constexpr unsigned kSettingCount = 21;
+inline constexpr unsigned kSettingCount = 22;
 
 // How a value is written.
 enum class ValueType : uint8_t {

@@ -28,6 +28,12 @@ struct Placement {
   // Free slots are drawn uniformly from the whole slab when 0. Otherwise they are taken in the
   // order of their addresses and shuffled within windows of this many bytes.
   uint32_t window_bytes = 0;
+  // With a window: slots come from this many slabs at once, each in the order of its addresses, and
+  // which of them gives the next is random (1: one slab after the other). Objects that follow one
+  // another in time stay near in space, and still nobody knows how near. Without a window one slab
+  // is as random as many.
+  uint32_t lanes = 1;
+  static constexpr uint32_t kMaxLanes = 64;
 };
 
 class Slab {

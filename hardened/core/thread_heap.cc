@@ -228,34 +228,72 @@ void ThreadHeap::ReturnToSlabs(const MagazineEntry* entries, size_t count) {
   }
 }
 
+Slab* ThreadHeap::OpenSlab(SizeClass size_class) {
+  Bin& bin = bins_[size_class];
+  uint64_t taken = 0;
+  Slab* slab = home_ == nullptr ? heap_registry.Adopt(*this, size_class, &taken) : nullptr;
+  if (slab == nullptr) slab = NewSlab(size_class);
+  if (slab == nullptr) return nullptr;
+  if (bin.scatter_next) slab->Scatter();
+  bin.scatter_next = false;
+  bin.taken += taken;
+  Link(*slab, bin);
+  return slab;
+}
+
+void ThreadHeap::FileDrawn(Slab& slab, uint32_t count) {
+  Bin& bin = bins_[slab.size_class()];
+  bin.taken += count;
+  if (slab.free_count() < slab.sparse_from()) ForgetSparse(slab);
+  if (slab.free_count() == 0) Unlink(slab, bin);
+}
+
+uint32_t ThreadHeap::DrawFromLanes(SizeClass size_class, uint32_t count, MagazineEntry* out) {
+  const Placement& placement = heap_constants->options.placement;
+  Slab* lanes[Placement::kMaxLanes];
+  uint32_t open = 0;
+  for (Slab* slab = bins_[size_class].head; slab != nullptr && open < placement.lanes;
+       slab = slab->next) {
+    lanes[open++] = slab;
+  }
+  while (open < placement.lanes) {
+    Slab* slab = OpenSlab(size_class);
+    if (slab == nullptr) break;
+    lanes[open++] = slab;
+  }
+  uint32_t drawn = 0;
+  while (drawn < count && open > 0) {
+    Slab*& lane = lanes[random_.Below16(open)];
+    lane->Draw(placement, random_, 1, &out[drawn++]);
+    FileDrawn(*lane, 1);
+    if (lane->free_count() == 0) lane = lanes[--open];
+  }
+  return drawn;
+}
+
 bool ThreadHeap::Refill(SizeClass size_class) {
   Magazine& magazine = magazines[size_class];
-  Bin& bin = bins_[size_class];
+  const Bin& bin = bins_[size_class];
   Housekeep(prim::CoarseMilliseconds());
   if (HasIncoming()) {
     Collect(kCollectAtOnce);
     if (magazine.count() > 0) return true;
   }
-  Slab* slab = bin.head;
-  if (slab == nullptr) {
-    uint64_t taken = 0;
-    if (home_ == nullptr) slab = heap_registry.Adopt(*this, size_class, &taken);
-    if (slab == nullptr) slab = NewSlab(size_class);
-    if (slab == nullptr) return false;
-    if (bin.scatter_next) slab->Scatter();
-    bin.scatter_next = false;
-    bin.taken += taken;
-    Link(*slab, bin);
-  }
+  Slab* slab = bin.head != nullptr ? bin.head : OpenSlab(size_class);
+  if (slab == nullptr) return false;
   const size_t capacity = magazine.capacity();
   const uint32_t wanted =
       static_cast<uint32_t>(capacity > 2 * kMaxRefill ? kMaxRefill : (capacity + 1) / 2);
   MagazineEntry drawn[kMaxRefill];
-  const uint32_t count = slab->Draw(heap_constants->options.placement, random_, wanted, drawn);
+  const Placement& placement = heap_constants->options.placement;
+  uint32_t count = 0;
+  if (placement.lanes > 1 && placement.window_bytes != 0) {
+    count = DrawFromLanes(size_class, wanted, drawn);
+  } else {
+    count = slab->Draw(placement, random_, wanted, drawn);
+    FileDrawn(*slab, count);
+  }
   HARDENED_CHECK(count > 0);
-  bin.taken += count;
-  if (slab->free_count() < slab->sparse_from()) ForgetSparse(*slab);
-  if (slab->free_count() == 0) Unlink(*slab, bin);
   for (uint32_t i = count; i > 0; --i) *++magazine.top = drawn[i - 1];
   return true;
 }

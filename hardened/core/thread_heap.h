@@ -176,6 +176,13 @@ class ThreadHeap : public HeapFront {
   void Link(Slab& slab, Bin& bin);
   void Unlink(Slab& slab, Bin& bin);
   Slab* NewSlab(SizeClass size_class);
+  // A slab that can be drawn from, in front of its bin; null when memory is exhausted.
+  Slab* OpenSlab(SizeClass size_class);
+  // Draws `count` slots from the first slabs of the bin, a random one for each (Placement::lanes).
+  // Returns: how many; fewer when memory is exhausted.
+  uint32_t DrawFromLanes(SizeClass size_class, uint32_t count, MagazineEntry* out);
+  // After a draw.
+  void FileDrawn(Slab& slab, uint32_t count);
   void RetireSlab(Slab& slab, Bin& bin);
   static void GuardBehind(const Slab& slab, uint32_t slices);
   // Files a slab to which slots have come back.

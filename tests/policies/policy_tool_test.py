@@ -12,7 +12,7 @@ TOOL = os.path.abspath("tools/policy_tool/policy_tool")
 READY = pathlib.Path("policies/ready")
 LEVELS = ["light", "standard", "strict", "paranoid"]
 SETTINGS = """level floor disable audit quarantine quarantine_check sample run_hold run_cache
-              guard_slabs placement purge_delay explain_faults seed double_free invalid_free
+              guard_slabs placement lanes purge_delay explain_faults seed double_free invalid_free
               foreign_pointer mismatch sized_delete canary write_after_free""".split()
 
 
@@ -257,9 +257,17 @@ class SettingsTest(PolicyToolTest):
         self.assertEqual([row["name"] for row in found if row["file_only"]], ["floor", "disable"])
 
 
+class ReadmeTest(unittest.TestCase):
+    def test_its_tables_are_the_tools(self):
+        readme = pathlib.Path("README.md").read_text()
+        for command, marker in (("settings", "settings"), ("show", "levels")):
+            table = readme.split("<!-- %s -->\n" % marker, 1)[1].split("<!-- /%s -->" % marker, 1)[0]
+            self.assertEqual(table, run(command).stdout)
+
+
 class UsageTest(unittest.TestCase):
     def test_mistakes_print_the_usage_and_exit_with_2(self):
-        for words in ([], ["explain"], ["explain", "a", "b"], ["check"], ["show"], ["nosuch"],
+        for words in ([], ["explain"], ["explain", "a", "b"], ["check"], ["nosuch"],
                       ["show", "light", "strict"], ["settings", "x"], ["check", "--nosuch", "x"],
                       ["explain", "/x", "--level=hard"], ["--json"]):
             done = run(*words)

@@ -158,6 +158,11 @@ class SettingTest(unittest.TestCase):
         self.assertGreater(number("near_neighbours", "light", "sample=0:placement=256"), 180)
         self.assertLess(number("near_neighbours", "light", "sample=0:placement=uniform"), 40)
 
+    def test_lanes(self):
+        # One time in 16 the same slab again.
+        self.assertLess(number("near_neighbours", "light", "sample=0:placement=64:lanes=16"), 60)
+        self.assertGreater(number("near_neighbours", "light", "sample=0:placement=64:lanes=1"), 180)
+
     def test_purge_delay(self):
         self.assertGreater(number("purge", "light", "purge_delay=60000"), 6000)
         self.assertLess(number("purge", "light", "purge_delay=10"), 3000)

@@ -56,6 +56,7 @@ TEST(SettingFactsTest, TheNamesAreThoseOfTheEnum) {
       {Setting::kRunCache, "run_cache"},
       {Setting::kGuardSlabs, "guard_slabs"},
       {Setting::kPlacement, "placement"},
+      {Setting::kLanes, "lanes"},
       {Setting::kPurgeDelay, "purge_delay"},
       {Setting::kExplainFaults, "explain_faults"},
       {Setting::kSeed, "seed"},

@@ -38,6 +38,9 @@ absl::StatusOr<int> Check(const std::vector<std::string>& files, bool json, std:
 absl::StatusOr<int> Show(const std::string& level, const std::string& costs, bool json,
                          std::ostream& out);
 
+// The features of all levels, as a table in Markdown.
+absl::StatusOr<int> ShowAll(bool json, std::ostream& out);
+
 // All settings, as a table in Markdown.
 absl::StatusOr<int> SettingsTable(bool json, std::ostream& out);
 

@@ -33,12 +33,13 @@ constexpr char kUsage[] =
                     [--directory=/etc/hardened] [--owner=UID] [--defaults=OPTIONS]
                     [--level=LEVEL] [--fixed] [--secure]
        tools/policy check FILE...
-       tools/policy show LEVEL
+       tools/policy show [LEVEL]
        tools/policy settings
 
 explain   the policy that PROGRAM gets: which rule gave which value, what was rejected and why
 check     what is wrong with policy files; exits 1 when anything is
-show      the features of a level and what they cost, where that was measured
+show      the features of a level and what they cost, where that was measured; without a level those
+          of all, as a table in Markdown
 settings  all settings, as a table in Markdown
 
 --json prints JSON instead. --level, --fixed describe the library, --defaults the program's
@@ -91,6 +92,8 @@ int Run(const std::vector<std::string>& words) {
     result = Check(arguments, json, std::cout);
   } else if (command == "show" && arguments.size() == 1) {
     result = Show(arguments[0], absl::GetFlag(FLAGS_costs), json, std::cout);
+  } else if (command == "show" && arguments.empty()) {
+    result = ShowAll(json, std::cout);
   } else if (command == "settings" && arguments.empty()) {
     result = SettingsTable(json, std::cout);
   } else {

@@ -18,22 +18,36 @@ using policies::Setting;
 struct Feature {
   std::string name;
   std::string value;
+  std::string help = "";
 };
+
+std::string WipeText(size_t limit) {
+  if (limit == 0) return "none";
+  return limit >= core::kMaxSlotSize ? "all" : absl::StrCat("up to ", limit, " bytes");
+}
 
 std::vector<Feature> FeatureList(const Features& features) {
   const auto flag = [](bool on) { return std::string(on ? "on" : "off"); };
   return {
-      {"exact_size", flag(features.exact_size)},
-      {"canary", flag(features.canary)},
-      {"check_neighbours", flag(features.check_neighbours)},
-      {"wipe", absl::StrCat("up to ", features.wipe_limit, " bytes")},
-      {"check_on_allocate", flag(features.check_on_allocate)},
-      {"sweep", flag(features.sweep)},
-      {"zero_size_faults", flag(features.zero_size_faults)},
-      {"check_stated_size", flag(features.check_stated_size)},
-      {"isolate_classes", flag(features.core.isolate_classes)},
-      {"random_run_guards", flag(features.core.random_run_guards)},
-      {"end_aligned_runs", flag(features.core.end_aligned_runs)},
+      {"exact_size", flag(features.exact_size),
+       "`malloc_usable_size(p)` is the size that was asked for"},
+      {"canary", flag(features.canary), "secret bytes behind every request"},
+      {"check_neighbours", flag(features.check_neighbours),
+       "canaries and free memory on both sides are looked at by each `free`"},
+      {"wipe", WipeText(features.wipe_limit), "slots that are zeroed when they are freed"},
+      {"check_on_allocate", flag(features.check_on_allocate),
+       "wiped memory is still zero when it is handed out"},
+      {"sweep", flag(features.sweep), "all canaries are looked at bit by bit, and at exit"},
+      {"zero_size_faults", flag(features.zero_size_faults),
+       "allocations of zero bytes fault on any access"},
+      {"check_stated_size", flag(features.check_stated_size),
+       "the size that a sized free states must be right"},
+      {"isolate_classes", flag(features.core.isolate_classes),
+       "address space of one size class never serves another"},
+      {"random_run_guards", flag(features.core.random_run_guards),
+       "guards of runs (above 64 KiB) have random sizes"},
+      {"end_aligned_runs", flag(features.core.end_aligned_runs),
+       "a run ends against the guard behind it"},
   };
 }
 
@@ -73,6 +87,34 @@ std::string RatioText(std::optional<double> ratio) {
 }
 
 }  // namespace
+
+absl::StatusOr<int> ShowAll(bool json, std::ostream& out) {
+  std::vector<std::vector<Feature>> of_levels;
+  for (unsigned i = 0; i < policies::kLevelCount; ++i) {
+    of_levels.push_back(FeatureList(policies::FeaturesOf(static_cast<Level>(i))));
+  }
+  nlohmann::ordered_json all;
+  std::string head = "| feature |", rule = "|---|", body;
+  for (unsigned i = 0; i < policies::kLevelCount; ++i) {
+    const std::string name(NameOf(static_cast<Level>(i)));
+    absl::StrAppend(&head, " ", name, " |");
+    absl::StrAppend(&rule, "---|");
+    for (const Feature& feature : of_levels[i]) all[name][feature.name] = feature.value;
+  }
+  for (size_t row = 0; row < of_levels[0].size(); ++row) {
+    absl::StrAppend(&body, "| `", of_levels[0][row].name, "` |");
+    for (const std::vector<Feature>& level : of_levels) {
+      absl::StrAppend(&body, " ", level[row].value, " |");
+    }
+    absl::StrAppend(&body, " ", of_levels[0][row].help, " |\n");
+  }
+  if (json) {
+    out << JsonText(all);
+  } else {
+    out << head << " meaning |\n" << rule << "---|\n" << body;
+  }
+  return 0;
+}
 
 absl::StatusOr<int> Show(const std::string& level_name, const std::string& costs_file, bool json,
                          std::ostream& out) {
