@@ -273,8 +273,10 @@ class Heap {
                                                    core::AllocationKind kind, bool zeroed) {
     const size_t size = core::kSlotSizes[size_class];
     if (zeroed || kFeatures.check_on_allocate) {
-      const bool known_zero = core::IsKnownZero(entry.record->load(std::memory_order_relaxed));
+      const core::RecordValue before = entry.record->load(std::memory_order_relaxed);
+      const bool known_zero = core::IsKnownZero(before);
       if constexpr (kFeatures.check_on_allocate) {
+        if (ABSL_PREDICT_FALSE(before == core::kUnusedZeroRecord)) Populate(entry.slot, size);
         if (known_zero && ABSL_PREDICT_FALSE(!IsZero(entry.slot, size))) {
           return AllocateInstead(entry, size_class, bytes, kind, zeroed);
         }

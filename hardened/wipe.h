@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "absl/base/attributes.h"
+#include "hardened/prim/touch.h"
 
 namespace hardened {
 
@@ -49,6 +50,16 @@ inline void WipeSlot(void* slot, size_t size) {
   } else {
     WipeInline(slot, size);
   }
+}
+
+// Lets the kernel give memory to a slot that was never used, before it is read (prim/touch.h).
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline void Populate(void* slot, size_t size) {
+  constexpr size_t kLeastPage = 4096;
+  unsigned char* const bytes = static_cast<unsigned char*>(slot);
+  for (size_t offset = 0; offset < size; offset += kLeastPage) {
+    prim::TouchForWriting(bytes + offset);
+  }
+  prim::TouchForWriting(bytes + size - 1);
 }
 
 // Detects: any write to the slot between its wipe and this call.
