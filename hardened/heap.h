@@ -189,23 +189,20 @@ class Heap {
   static void* Reallocate(void* pointer, size_t bytes, EntryPoint entry_point) {
     if constexpr (kFeatures.sweep) return ReallocateSlow(pointer, bytes, entry_point);
     const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
-    const core::SliceDescriptor* slice = SlabInCage(address);
-    if (slice == nullptr || slice->owner.load(std::memory_order_relaxed) != core::current_heap) {
+    const SlotInCage slot = FindSlotInCage(address);
+    if (slot.record == nullptr || slot.owner != core::current_heap ||
+        !IsPlainlyLive(slot.value, entry_point) ||
+        !CanaryIntact(address, slot.size, slot.value, *slot.record)) {
       return ReallocateSlow(pointer, bytes, entry_point);
     }
-    core::SlotRecord& record = slice->RecordAt(slice->IndexOf(address), kRecordShift);
-    const core::RecordValue value = record.load(std::memory_order_relaxed);
-    const size_t size = core::kSlotSizes[slice->size_class];
-    if (!IsPlainlyLive(value, entry_point) || !CanaryIntact(address, size, value, record)) {
-      return ReallocateSlow(pointer, bytes, entry_point);
-    }
-    if (FitsSlot(size, bytes)) {
-      record.store(ResizeSlot(address, size, bytes, record), std::memory_order_release);
+    if (FitsSlot(slot.size, bytes)) {
+      slot.record->store(ResizeSlot(address, slot.size, bytes, *slot.record),
+                         std::memory_order_release);
       return pointer;
     }
     void* result = Allocate(bytes, core::AllocationKind::kMalloc);
     if (result == nullptr) return nullptr;
-    const size_t old_bytes = size - core::SlackOf(value);
+    const size_t old_bytes = slot.size - core::SlackOf(slot.value);
     __builtin_memcpy(result, pointer, old_bytes < bytes ? old_bytes : bytes);
     Free(pointer, entry_point);
     return result;
@@ -216,15 +213,12 @@ class Heap {
   static size_t UsableSize(void* pointer) {
     if (pointer == nullptr) return 0;
     const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
-    const core::SliceDescriptor* slice = SlabInCage(address);
-    if (ABSL_PREDICT_FALSE(slice == nullptr)) return UsableSizeSlow(pointer);
-    core::SlotRecord& record = slice->RecordAt(slice->IndexOf(address), kRecordShift);
-    const core::RecordValue value = record.load(std::memory_order_relaxed);
-    const size_t size = core::kSlotSizes[slice->size_class];
-    if (ABSL_PREDICT_FALSE(!core::IsLive(value) || !CanaryIntact(address, size, value, record))) {
+    const SlotInCage slot = FindSlotInCage(address);
+    if (ABSL_PREDICT_FALSE(slot.record == nullptr || !core::IsLive(slot.value) ||
+                           !CanaryIntact(address, slot.size, slot.value, *slot.record))) {
       return UsableSizeSlow(pointer);
     }
-    return size - core::SlackOf(value);
+    return slot.size - core::SlackOf(slot.value);
   }
 
  private:
@@ -268,9 +262,9 @@ class Heap {
   // Makes a free slot an allocation of `bytes`.
   // Returns: its memory; that of another one, or null, when the slot is damaged.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void* HandOut(core::HeapFront& heap,
-                                                   const core::MagazineEntry& entry,
-                                                   core::SizeClass size_class, size_t bytes,
-                                                   core::AllocationKind kind, bool zeroed) {
+                                                    const core::MagazineEntry& entry,
+                                                    core::SizeClass size_class, size_t bytes,
+                                                    core::AllocationKind kind, bool zeroed) {
     const size_t size = core::kSlotSizes[size_class];
     if (zeroed || kFeatures.check_on_allocate) {
       const core::RecordValue before = entry.record->load(std::memory_order_relaxed);
@@ -454,9 +448,9 @@ class Heap {
       // nothing may write.
       const bool front_intact = !live.is_run() || live.run().data == live.run().pages ||
                                 SlotCanary::IntactInFront(address, value);
-      const bool end_intact = slack == 0 || (live.is_run()
-                                                 ? SlotCanary::TailIntact(address + size, slack, value)
-                                                 : SlotCanary::Intact(address, size, slack, value));
+      const bool end_intact =
+          slack == 0 || (live.is_run() ? SlotCanary::TailIntact(address + size, slack, value)
+                                       : SlotCanary::Intact(address, size, slack, value));
       if (front_intact && end_intact) return true;
       // Freed in this very moment by another thread, which wiped it?
       const core::RecordValue now = live.record->load(std::memory_order_acquire);
@@ -580,8 +574,8 @@ class Heap {
     if (owner == core::current_heap) {
       if constexpr (kFeatures.check_neighbours) {
         const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
-        CheckNeighbours(*live.slice, live.slice->IndexOf(address), address, core::kSlotSizes[size_class],
-                        "free");
+        CheckNeighbours(*live.slice, live.slice->IndexOf(address), address,
+                        core::kSlotSizes[size_class], "free");
       }
     }
     Wipe(pointer, size_class);
@@ -619,17 +613,26 @@ class Heap {
 
   // ---- looking at live allocations
 
-  // The descriptor of the slab in the first cage in which a slot starts at `address`; null when
-  // there is none.
-  ABSL_ATTRIBUTE_ALWAYS_INLINE static const core::SliceDescriptor* SlabInCage(uintptr_t address) {
+  // A slot of the first cage, in any state; record is null when no slot starts at the address.
+  struct SlotInCage {
+    core::SlotRecord* record = nullptr;
+    core::RecordValue value = 0;
+    size_t size = 0;
+    const core::HeapFront* owner = nullptr;
+  };
+
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static SlotInCage FindSlotInCage(uintptr_t address) {
     const uintptr_t offset = address - core::heap_constants->cage_base;
-    if (ABSL_PREDICT_FALSE(offset >= core::heap_constants->cage_bytes)) return nullptr;
+    if (ABSL_PREDICT_FALSE(offset >= core::heap_constants->cage_bytes)) return {};
     const core::SliceDescriptor& slice =
         core::heap_constants->cage_slices[offset >> core::kSliceShift];
+    const core::ThreadHeap* owner = slice.owner.load(std::memory_order_relaxed);
+    const uint32_t index = slice.IndexOf(address);
     // Only slabs in use have an owner.
-    const bool found = slice.owner.load(std::memory_order_relaxed) != nullptr &&
-                       slice.IndexOf(address) < slice.slot_count;
-    return ABSL_PREDICT_TRUE(found) ? &slice : nullptr;
+    if (ABSL_PREDICT_FALSE(owner == nullptr || index >= slice.slot_count)) return {};
+    core::SlotRecord& record = slice.RecordAt(index, kRecordShift);
+    return {&record, record.load(std::memory_order_relaxed), core::kSlotSizes[slice.size_class],
+            owner};
   }
 
   static PointerUse UseOf(EntryPoint entry_point) {
