@@ -6,8 +6,8 @@
 // one too long never matches.
 //
 // Of the slack, the first 8 bytes behind the request and the last 8 bytes of the slot hold it,
-// repeated every 8 bytes. Every request in a slot leaves at least kRoom bytes of slack, so that both
-// words are whole.
+// repeated every 8 bytes. Every request in a slot leaves at least kRoom bytes of slack, so that
+// both words are whole.
 //
 // A forked child uses a new key for what it allocates and keeps the old ones to verify what it
 // inherited; the life says which key (kEpochShift).

@@ -182,8 +182,7 @@ Run* RunCache::Take(uint32_t slices) {
 }
 
 void RunCache::PutFirst(Run& run) {
-  Run* before =
-      first_[run.slices % kFirst].exchange(&run, std::memory_order_acq_rel);
+  Run* before = first_[run.slices % kFirst].exchange(&run, std::memory_order_acq_rel);
   if (before != nullptr && !PutBehind(*before)) ReleaseRun(*before, before->freed_ms);
 }
 
@@ -295,10 +294,10 @@ Run* TakeFitting(const RunLayout& layout) {
 
 Run* MakeRun(ThreadHeap& heap, const RunLayout& layout, size_t alignment, bool* zero) {
   const size_t page = prim::PageSize();
-  const ArenaSpan span = heap.AllocateSpan(
-      SpanPurpose::kRuns, static_cast<uint32_t>(layout.slices),
-      layout.by_slices ? static_cast<uint32_t>(alignment >> kSliceShift) : 1,
-      layout.by_slices ? 1 : 0);
+  const ArenaSpan span =
+      heap.AllocateSpan(SpanPurpose::kRuns, static_cast<uint32_t>(layout.slices),
+                        layout.by_slices ? static_cast<uint32_t>(alignment >> kSliceShift) : 1,
+                        layout.by_slices ? 1 : 0);
   if (span.arena == nullptr) return nullptr;
   Arena* metadata_arena = nullptr;
   Run* run = static_cast<Run*>(heap_state.AllocateMetadata(sizeof(Run), &metadata_arena));

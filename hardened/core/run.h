@@ -125,7 +125,8 @@ extern HeldRuns held_runs;
 // arenas keep. Returns: whether there was anything.
 bool ReleaseReserves();
 
-// Two stages: for each hash of a span's size one run that is exchanged without a lock, and lists behind it.
+// Two stages: for each hash of a span's size one run that is exchanged without a lock, and lists
+// behind it.
 class RunCache {
  public:
   // A cached run with a span of `slices`, or null.
@@ -152,7 +153,7 @@ class RunCache {
 
   // The first stage: runs of up to 1/32 of the cache's bytes, so that it holds half at most.
   std::array<std::atomic<Run*>, kFirst> first_{};
-  prim::Lock lock_;  // taken with no other lock held, and none is taken under it
+  prim::Lock lock_;               // taken with no other lock held, and none is taken under it
   std::atomic<size_t> bytes_{0};  // in the buckets
   std::array<Run*, kBuckets> buckets_ ABSL_GUARDED_BY(lock_){};
 };

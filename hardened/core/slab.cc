@@ -132,8 +132,8 @@ size_t Slab::DropFreePages() {
     }
     if (free && at + page < bytes) continue;
     const size_t end = free ? bytes : at;
-    if (end > start &&
-        arena_->pages().Drop(reinterpret_cast<void*>(base_ + start), RoundUpTo(end - start, page))) {
+    if (end > start && arena_->pages().Drop(reinterpret_cast<void*>(base_ + start),
+                                            RoundUpTo(end - start, page))) {
       dropped += end - start;
     }
     start = at + page;

@@ -1,5 +1,5 @@
-// The heap that this library was built with: of one level, or the one that the policy of the process
-// chooses.
+// The heap that this library was built with: of one level, or the one that the policy of the
+// process chooses.
 
 #ifndef HARDENED_SHIM_ACTIVE_HEAP_H_
 #define HARDENED_SHIM_ACTIVE_HEAP_H_

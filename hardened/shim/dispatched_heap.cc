@@ -102,7 +102,9 @@ struct Libc {
   }
   static void* AllocateZeroed(size_t bytes) { return __libc_calloc(1, bytes); }
   static void FreeOtherwise(void* pointer, EntryPoint) noexcept { __libc_free(pointer); }
-  static void FreeSizedOtherwise(void* pointer, size_t, EntryPoint) noexcept { __libc_free(pointer); }
+  static void FreeSizedOtherwise(void* pointer, size_t, EntryPoint) noexcept {
+    __libc_free(pointer);
+  }
   static void* AllocateAligned(size_t alignment, size_t bytes, AllocationKind) {
     return __libc_memalign(alignment, bytes);
   }

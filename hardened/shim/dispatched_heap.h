@@ -32,8 +32,8 @@ struct HeapFunctions {
   HeapFunctions(const HeapFunctions&) = delete;
   HeapFunctions& operator=(const HeapFunctions&) = delete;
 
-  Entry<void*(size_t)> allocate_malloc, allocate_zeroed;   // errno without memory
-  Entry<void*(size_t)> allocate_new, allocate_new_array;   // throw without memory
+  Entry<void*(size_t)> allocate_malloc, allocate_zeroed;  // errno without memory
+  Entry<void*(size_t)> allocate_new, allocate_new_array;  // throw without memory
   Entry<void(void*) noexcept> free, delete_one, delete_array;
   Entry<void(void*, size_t) noexcept> delete_one_sized, delete_array_sized;
   // The rest pays for telling the entry points apart.
@@ -103,7 +103,6 @@ class DispatchedHeap {
   // "off" where the policy says so.
   static const char* LevelName();
   static size_t UsableSize(void* pointer) { return Call(heap_functions->usable_size, pointer); }
-
 };
 
 // Stands where a policy stands in the libraries of one level.

@@ -100,8 +100,12 @@ void* NewOrThrow(size_t bytes, size_t alignment, AllocationKind kind) {
 namespace shim = hardened::shim;
 using hardened::EntryPoint;
 
-HARDENED_EXPORT void* operator new(size_t bytes) { return shim::New<shim::ActiveHeap>(bytes, shim::kOne); }
-HARDENED_EXPORT void* operator new[](size_t bytes) { return shim::New<shim::ActiveHeap>(bytes, shim::kArray); }
+HARDENED_EXPORT void* operator new(size_t bytes) {
+  return shim::New<shim::ActiveHeap>(bytes, shim::kOne);
+}
+HARDENED_EXPORT void* operator new[](size_t bytes) {
+  return shim::New<shim::ActiveHeap>(bytes, shim::kArray);
+}
 HARDENED_EXPORT void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
   return shim::NewNothrow(bytes, shim::kOne);
 }

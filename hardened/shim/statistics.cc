@@ -36,8 +36,7 @@ HeapStatistics Collect() {
   counters.live_slots = tally.taken_slots - tally.remote_sent_slots + zero_size_slots.live();
   result.run_bytes = tally.live_run_bytes;
   counters.live_bytes = tally.taken_bytes - tally.remote_sent_bytes + tally.live_run_bytes;
-  counters.allocations =
-      tally.allocations + tally.run_allocations + zero_size_slots.allocations();
+  counters.allocations = tally.allocations + tally.run_allocations + zero_size_slots.allocations();
   counters.deallocations = counters.allocations - counters.live_slots - counters.live_runs;
   counters.mapped_bytes = result.arena.committed_bytes + result.arena.metadata_bytes;
   counters.segments = result.arena.committed_bytes / core::kSegmentSize;
@@ -140,8 +139,7 @@ HARDENED_EXPORT int malloc_info(int options, FILE* stream) {
   out.Text("<malloc version=\"1\">\n<heap nr=\"0\">\n");
   element("live", counters.live_slots + counters.live_runs, counters.live_bytes);
   element("rest", 0, FreeBytes(heap));
-  element("mmap", counters.live_runs,
-          heap.run_bytes);
+  element("mmap", counters.live_runs, heap.run_bytes);
   out.Text("<system type=\"current\" size=\"").Decimal(counters.mapped_bytes).Text("\"/>\n");
   out.Text("</heap>\n</malloc>\n");
   const std::string_view text = out.view();

@@ -336,7 +336,8 @@ TEST(SlabTest, DropsThePagesOfWhichAllSlotsAreFree) {
     const uint32_t taken = 1 + slab->slot_count() / (SlotSize(size_class) < 1024 ? 64 : 3);
     for (uint32_t i = 0; i < taken; ++i) {
       const size_t start = slab.DrawOne(kUniform, random) * SlotSize(size_class);
-      for (size_t page = start / kPage; page <= (start + SlotSize(size_class) - 1) / kPage; ++page) {
+      for (size_t page = start / kPage; page <= (start + SlotSize(size_class) - 1) / kPage;
+           ++page) {
         kept.insert(page);
       }
     }

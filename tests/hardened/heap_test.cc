@@ -195,7 +195,8 @@ size_t FreesUntilReuse(core::SizeClass size_class) {
   const QuarantineLimits& held = kFeatures.quarantine;
   const size_t magazines = 3 * core::MagazineCapacity(size_class);
   if (held.bytes == 0) return magazines;
-  return magazines + held.bytes / held.WeightOf(core::SlotSize(size_class)) + 2 * Quarantine::kBlock;
+  return magazines + held.bytes / held.WeightOf(core::SlotSize(size_class)) +
+         2 * Quarantine::kBlock;
 }
 
 class HeapClassTest : public testing::TestWithParam<unsigned> {};

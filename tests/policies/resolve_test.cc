@@ -133,8 +133,9 @@ TEST(ResolveTest, WhereFilesSayNothingAllIsFree) {
 TEST(ResolveTest, WhereFilesSayAnythingNothingWeakensThem) {
   const Outcome outcome({.files = "level=strict:purge_delay=1",
                          .program = "seed=0:audit:sample=1/10001",
-                         .environment = "quarantine=1000K:double_free=report:canary=abort:"
-                                        "guard_slabs=0:placement=64K:run_cache=128M:run_hold=300M"});
+                         .environment =
+                             "quarantine=1000K:double_free=report:canary=abort:"
+                             "guard_slabs=0:placement=64K:run_cache=128M:run_hold=300M"});
   EXPECT_EQ(outcome.settings(), "run_hold=300M:purge_delay=1:canary=abort");
   std::set<Setting> refused;
   for (const auto& [origin, setting, value, rejection] : outcome.told) {
