@@ -24,6 +24,7 @@
 #include "fuzzers/backing_allocator/backing_allocator.h"
 #include "gtest/gtest.h"
 #include "tests/misuse/child_process.h"
+#include "tests/support/resident.h"
 
 namespace {
 
@@ -310,18 +311,11 @@ TEST(ResetTest, MemoryIsZeroAgain) {
 }
 
 TEST(ResetTest, ManyInputsTakeNoMoreMemory) {
-  const auto resident = [] {
-    size_t size = 0, pages = 0;
-    FILE* statm = std::fopen("/proc/self/statm", "r");
-    if (statm == nullptr || std::fscanf(statm, "%zu %zu", &size, &pages) != 2) pages = 0;
-    if (statm != nullptr) std::fclose(statm);
-    return pages * 4096;
-  };
   for (unsigned number = 0; number < 100; ++number) AddressesOf(Input(number), Options());
-  const size_t before = resident();
+  const size_t before = ResidentKib();
   ASSERT_GT(before, 0u);
   for (unsigned number = 0; number < 1000; ++number) AddressesOf(Input(number, 300), Options());
-  EXPECT_LT(resident(), before + (8 << 20));
+  EXPECT_LT(ResidentKib(), before + (8 << 10));
 }
 
 TEST(ResetTest, OneInputAtATime) {

@@ -13,6 +13,8 @@
 #include <new>
 #include <string_view>
 
+#include "tests/support/resident.h"
+
 namespace {
 
 // So that no compiler knows what happens to the memory.
@@ -36,16 +38,6 @@ bool IsReadable(const void* address) {
   close(ends[0]);
   close(ends[1]);
   return readable;
-}
-
-long RssKib() {
-  char text[256] = {};
-  const int file = open("/proc/self/statm", O_RDONLY);
-  if (read(file, text, sizeof(text) - 1) <= 0) _exit(99);
-  close(file);
-  long size = 0, resident = 0;
-  sscanf(text, "%ld %ld", &size, &resident);
-  return resident * 4;
 }
 
 void DoubleFree() {
@@ -158,7 +150,7 @@ void NearNeighbours() {
 void Purge() {
   constexpr int kCount = 1500;
   static char* blocks[kCount];
-  const long before = RssKib();
+  const long before = static_cast<long>(ResidentKib());
   for (char*& block : blocks) {
     block = Take(8000);
     memset(block, 1, 8000);
@@ -170,7 +162,7 @@ void Purge() {
     for (int j = 0; j < 2000; ++j) free(Take(300));
     free(Take(300 << 10));
   }
-  printf("%ld\n", RssKib() - before);
+  printf("%ld\n", static_cast<long>(ResidentKib()) - before);
 }
 
 void Address() { printf("%lx\n", reinterpret_cast<unsigned long>(Take(64))); }

@@ -14,6 +14,7 @@
 #include "gtest/gtest.h"
 #include "tests/preload/library_under_test.h"
 #include "tests/preload/pattern.h"
+#include "tests/support/resident.h"
 
 namespace {
 
@@ -33,16 +34,6 @@ size_t CountMaps() {
     for (size_t i = 0; i < size; ++i) lines += text[i] == '\n';
   });
   return lines;
-}
-
-size_t ResidentKib() {
-  size_t kib = 0;
-  ReadFile("/proc/self/status", [&](const char* text, size_t size) {
-    static constexpr char kField[] = "VmRSS:";
-    const void* found = memmem(text, size, kField, sizeof kField - 1);
-    if (found != nullptr) kib = strtoul(static_cast<const char*>(found) + sizeof kField, nullptr, 10);
-  });
-  return kib;
 }
 
 TEST(LibraryTest, TheExpectedLibraryIsInCharge) {
