@@ -92,10 +92,13 @@ CorruptionReport ExplainBadPointer(uintptr_t address, PointerUse use, const char
   }
   if (arena->FindUsedSpan(arena->SliceIndex(address)) != core::kNoSpan) {
     const core::Run* run = FindRun(address);
-    if (run != nullptr) ExplainRun(*run, use, report);
-    return report;
+    if (run != nullptr) {
+      ExplainRun(*run, use, report);
+      return report;
+    }
   }
-  // Given back to the arena; the geometry of the last slab or run is still there.
+  // Given back to the arena, or waiting for its class (EmptySlabs); the geometry of the last slab or
+  // run is still there.
   if (slice.released && slice.IndexOf(address) < slice.slot_count) report.kind = DeadKind(use);
   return report;
 }

@@ -107,6 +107,7 @@ void Quarantine::Evict(core::ThreadHeap& heap) {
       __builtin_prefetch(slot.record, 1);
       core::Magazine& magazine = heap.magazines[size_class];
       if (ABSL_PREDICT_FALSE(magazine.top == magazine.limit)) {
+        heap.NoteOverflow(size_class, 1);
         FileInSlab(heap, slot, size_class);
       } else if (checked_later_ || IsFitForUse(slot, size_class)) {
         *++magazine.top = slot;

@@ -24,7 +24,7 @@ struct Strict {
       .check_neighbours = true,
       .wipe_limit = core::kMaxSlotSize,
       .check_on_allocate = true,
-      .quarantine = {.bytes = 1 << 20, .least_weight = 128},
+      .quarantine = {.bytes = 1 << 20, .least_weight = 128, .big_factor = 2},
       .sample_interval = 10'000,
       .explain_faults = true,
       .zero_size_faults = true,

@@ -1,7 +1,5 @@
 #include "hardened/core/arena.h"
 
-#include <cstring>
-
 #include "hardened/prim/check.h"
 #include "hardened/prim/system_info.h"
 
@@ -35,7 +33,9 @@ bool Arena::Create(prim::PageSource& pages, size_t heap_bytes, size_t block_byte
   const size_t dirty_bytes = RoundUpTo(slice_count / 8 + 8, page);
   const size_t block_bytes =
       RoundUpTo(slice_count * block_bytes_per_slice + kBlockBytesFixed, page);
-  const size_t metadata_bytes = 2 * page + slice_bytes + span_bytes + dirty_bytes + block_bytes;
+  const size_t info_bytes = RoundUpTo(BlockStore::InfoBytes(block_bytes), page);
+  const size_t metadata_bytes =
+      2 * page + slice_bytes + span_bytes + dirty_bytes + info_bytes + block_bytes;
   void* metadata = pages.Reserve(metadata_bytes, page, RandomHint(random));
   if (metadata == nullptr) {
     pages.Release(heap, heap_bytes);
@@ -52,8 +52,8 @@ bool Arena::Create(prim::PageSource& pages, size_t heap_bytes, size_t block_byte
   slice_range_ = carve(slice_bytes);
   span_range_ = carve(span_bytes);
   dirty_range_ = carve(dirty_bytes);
-  block_range_ = carve(block_bytes);
-  block_next_ = block_range_.start;
+  const CommittedRange info_range = carve(info_bytes);
+  blocks_.Initialise(pages, info_range, carve(block_bytes));
   if (!pages.MakeReadable(reinterpret_cast<void*>(slice_range_.start), slice_bytes)) {
     pages.Release(heap, heap_bytes);
     pages.Release(metadata, metadata_bytes);
@@ -92,22 +92,6 @@ bool Arena::CommitAll() {
          Growth::kGrown;
 }
 
-bool Arena::EnsureCommitted(CommittedRange& range, uintptr_t up_to, size_t chunk) {
-  if (up_to <= range.committed_end) return true;
-  if (up_to > range.end) return false;
-  const size_t page = prim::PageSize();
-  for (const size_t step : {chunk, page}) {
-    uintptr_t target = range.start + RoundUpTo(up_to - range.start, step < page ? page : step);
-    if (target > range.end) target = range.end;
-    if (pages_->Commit(reinterpret_cast<void*>(range.committed_end),
-                       target - range.committed_end)) {
-      range.committed_end = target;
-      return true;
-    }
-  }
-  return false;
-}
-
 Arena::Growth Arena::Grow(uint32_t slices, SpanPurpose purpose) {
   const uint32_t total = static_cast<uint32_t>(heap_bytes_ >> kSliceShift);
   // The first slice of an arena stays without access: nothing underflows out of it.
@@ -121,11 +105,11 @@ Arena::Growth Arena::Grow(uint32_t slices, SpanPurpose purpose) {
     if (end < least) end = least;
     if (end > total) end = total;
     // One more span than slices: the walk may look at the slice behind the last.
-    if (!EnsureCommitted(slice_range_, slice_range_.start + end * sizeof(SliceDescriptor),
-                         64 << 10) ||
-        !EnsureCommitted(span_range_, span_range_.start + end * sizeof(Span), 64 << 10) ||
-        !EnsureCommitted(dirty_range_, dirty_range_.start + (end / 64 + 1) * sizeof(uint64_t),
-                         64 << 10)) {
+    constexpr size_t kStep = 64 << 10;
+    if (!slice_range_.Ensure(*pages_, slice_range_.start + end * sizeof(SliceDescriptor), kStep) ||
+        !span_range_.Ensure(*pages_, span_range_.start + end * sizeof(Span), kStep) ||
+        !dirty_range_.Ensure(*pages_, dirty_range_.start + (end / 64 + 1) * sizeof(uint64_t),
+                             kStep)) {
       continue;
     }
     if (!pages_->Commit(reinterpret_cast<void*>(AddressOf(start)),
@@ -360,42 +344,14 @@ void Arena::Normalise() {
   }
 }
 
-void* Arena::AllocateMetadata(size_t bytes) {
-  bytes = RoundUpTo(bytes, kBlockUnit);
-  const prim::LockGuard guard(lock_);
-  const size_t list = bytes / kBlockUnit;
-  if (list < kBlockLists && free_blocks_[list] != nullptr) {
-    void* block = free_blocks_[list];
-    std::memcpy(&free_blocks_[list], block, sizeof(void*));
-    std::memset(block, 0, bytes);
-    return block;
-  }
-  if (!EnsureCommitted(block_range_, block_next_ + bytes, 256 << 10)) return nullptr;
-  void* block = reinterpret_cast<void*>(block_next_);
-  block_next_ += bytes;
-  return block;
-}
-
-void Arena::FreeMetadata(void* block, size_t bytes) {
-  bytes = RoundUpTo(bytes, kBlockUnit);
-  const size_t list = bytes / kBlockUnit;
-  HARDENED_CHECK(list < kBlockLists);
-  const prim::LockGuard guard(lock_);
-  std::memcpy(block, &free_blocks_[list], sizeof(void*));
-  free_blocks_[list] = block;
-}
-
 ArenaCounters Arena::Counters() {
   const prim::LockGuard guard(lock_);
-  const auto committed = [](const CommittedRange& range) {
-    return range.committed_end - range.start;
-  };
   return {
       .committed_bytes = size_t{committed_slices_} << kSliceShift,
       .used_bytes = size_t{used_slices_} << kSliceShift,
       .dirty_bytes = size_t{dirty_slices_} << kSliceShift,
-      .metadata_bytes = committed(slice_range_) + committed(span_range_) + committed(dirty_range_) +
-                        committed(block_range_),
+      .metadata_bytes = slice_range_.committed_bytes() + span_range_.committed_bytes() +
+                        dirty_range_.committed_bytes() + blocks_.committed_bytes(),
   };
 }
 

@@ -4,7 +4,7 @@
 // of 64 KiB, committed in whole segments as the arena grows, never given back as address space. The
 // second is metadata, out of core dumps, with a guard page at both ends:
 //
-//   guard | slice descriptors | spans | dirty bits | metadata blocks (slabs, runs, heaps) | guard
+//   guard | slice descriptors | spans | dirty bits | block store (slabs, runs, heaps) | guard
 //
 // The descriptors are readable over their whole length from the start (untouched they are the
 // kernel's zero page), so the free walk may look up any address of the reservation.
@@ -25,6 +25,7 @@
 #include <cstdint>
 
 #include "absl/base/thread_annotations.h"
+#include "hardened/core/block_store.h"
 #include "hardened/core/geometry.h"
 #include "hardened/core/slice.h"
 #include "hardened/core/span_index.h"
@@ -37,9 +38,9 @@ namespace hardened::core {
 
 // When free memory goes back to the OS.
 struct PurgePolicy {
-  size_t dirty_limit_bytes = 16 << 20;  // more dirty free memory than this is purged at once
-  uint64_t delay_ms = 250;              // dirty for longer than this: purged at the next chance
-  uint32_t calls_per_pass = 64;         // bound of one pass
+  size_t dirty_limit_bytes = 8 << 20;  // more dirty free memory than this is purged at once
+  uint64_t delay_ms = 250;             // dirty for longer than this: purged at the next chance
+  uint32_t calls_per_pass = 64;        // bound of one pass
 };
 
 struct ArenaCounters {
@@ -92,9 +93,15 @@ class Arena {
   uint32_t FindUsedSpan(uint32_t slice) const ABSL_NO_THREAD_SAFETY_ANALYSIS;
 
   // A zeroed block of metadata, 64-byte aligned. Null when there is none left.
-  void* AllocateMetadata(size_t bytes) ABSL_LOCKS_EXCLUDED(lock_);
+  void* AllocateMetadata(size_t bytes) ABSL_LOCKS_EXCLUDED(lock_) {
+    const prim::LockGuard guard(lock_);
+    return blocks_.Allocate(bytes);
+  }
   // Gives a block back; the same size must be given.
-  void FreeMetadata(void* block, size_t bytes) ABSL_LOCKS_EXCLUDED(lock_);
+  void FreeMetadata(void* block, size_t bytes) ABSL_LOCKS_EXCLUDED(lock_) {
+    const prim::LockGuard guard(lock_);
+    blocks_.Free(block, bytes);
+  }
 
   // Purges what has been dirty for too long (`force`: everything). Bounded unless forced.
   // Returns: bytes given back.
@@ -135,15 +142,7 @@ class Arena {
   void ValidateForTest() ABSL_LOCKS_EXCLUDED(lock_);
 
  private:
-  // A range of metadata that is committed from its start as it is used.
-  struct CommittedRange {
-    uintptr_t start = 0;
-    uintptr_t committed_end = 0;
-    uintptr_t end = 0;
-  };
   static uintptr_t RandomHint(prim::RandomStream& random);
-  bool EnsureCommitted(CommittedRange& range, uintptr_t up_to, size_t chunk)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   enum class Growth : uint8_t { kGrown, kNoRoom, kRefused };
   Growth Grow(uint32_t slices, SpanPurpose purpose) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
@@ -155,9 +154,6 @@ class Arena {
   void Release(uint32_t first, uint32_t length, bool dirty, uint64_t now_ms)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   size_t PurgeLocked(size_t keep_slices, uint32_t calls) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
-
-  static constexpr size_t kBlockUnit = 64;
-  static constexpr size_t kBlockLists = 320;  // blocks up to 20 KiB are recycled by exact size
 
   uintptr_t base_ = 0;
   size_t heap_bytes_ = 0;
@@ -180,9 +176,7 @@ class Arena {
   CommittedRange slice_range_ ABSL_GUARDED_BY(lock_);
   CommittedRange span_range_ ABSL_GUARDED_BY(lock_);
   CommittedRange dirty_range_ ABSL_GUARDED_BY(lock_);
-  CommittedRange block_range_ ABSL_GUARDED_BY(lock_);
-  uintptr_t block_next_ ABSL_GUARDED_BY(lock_) = 0;
-  std::array<void*, kBlockLists> free_blocks_ ABSL_GUARDED_BY(lock_){};
+  BlockStore blocks_ ABSL_GUARDED_BY(lock_);
   SpanIndex& IndexOf(SpanPurpose purpose) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
     return indexes_[static_cast<size_t>(purpose)];
   }

@@ -1,8 +1,9 @@
 // EmptySlabs: slabs without a live slot that wait for their class.
 //
 // Where classes are isolated a slab's address space never serves anything else, so an empty slab is
-// not dissolved: it keeps its metadata, gives its memory back, and is taken over by the next thread
-// that needs a slab of the class.
+// not dissolved. It waits with its metadata until its memory is given back; then the metadata goes
+// as well, and the address space alone is left, in a list through the slice descriptors. The next
+// thread that needs a slab of the class takes over the one or the other.
 //
 // Threads: any; one lock, taken with no other lock held but the registry's.
 
@@ -16,6 +17,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "hardened/core/arena.h"
+#include "hardened/core/heap_state.h"
 #include "hardened/core/slab.h"
 #include "hardened/prim/lock.h"
 
@@ -28,6 +30,10 @@ class EmptySlabs {
   void Put(Slab& slab, uint64_t now_ms, const PurgePolicy& policy) ABSL_LOCKS_EXCLUDED(lock_);
   // Some slab of `size_class`, or null.
   Slab* Take(SizeClass size_class) ABSL_LOCKS_EXCLUDED(lock_);
+  // The address space of one, which reads as zero and has its guard; arena is null for none.
+  ArenaSpan TakeSpan(SizeClass size_class) ABSL_LOCKS_EXCLUDED(lock_);
+  // What TakeSpan() returned, unused.
+  void PutSpan(const ArenaSpan& span, SizeClass size_class) ABSL_LOCKS_EXCLUDED(lock_);
   // Drops the memory of slabs that have waited for policy.delay_ms. A bounded number of them unless
   // `force`.
   // Returns: bytes given back.
@@ -39,10 +45,15 @@ class EmptySlabs {
   }
 
  private:
-  size_t Drop(Slab& slab) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // Gives the memory of a slab back, and with it the slab. Returns: false when the kernel refuses,
+  // as it does for locked pages.
+  bool Dissolve(Slab& slab) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void ForgetDirty(Slab& slab) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   prim::Lock lock_;
-  std::array<Slab*, kSizeClassCount> heads_ ABSL_GUARDED_BY(lock_){};  // dirty ones in front
+  std::array<Slab*, kSizeClassCount> heads_ ABSL_GUARDED_BY(lock_){};
+  // Descriptor of the first slice; in SliceDescriptor::waiting the next.
+  std::array<uint64_t, kSizeClassCount> spans_ ABSL_GUARDED_BY(lock_){};
   std::atomic<size_t> dirty_bytes_{0};
 };
 

@@ -29,10 +29,13 @@ enum class SliceUse : uint8_t { kNone = 0, kSlab, kRun, kZeroSize };
 
 struct SliceDescriptor {
   std::atomic<ThreadHeap*> owner;  // of the slab; null for runs and for slices without a slab
-  SlotRecord* records;             // of slot 0; of the run
-  uint32_t base_low;               // low half of the address of slot 0, or of the run's data
-  uint32_t inverse;                // ExactDivisor of the slot size; 1 for a run
-  uint16_t slot_count;             // 1 for a run
+  union {
+    SlotRecord* records;  // of slot 0; of the run
+    uint64_t waiting;     // of a slab without metadata; EmptySlabs
+  };
+  uint32_t base_low;    // low half of the address of slot 0, or of the run's data
+  uint32_t inverse;     // ExactDivisor of the slot size; 1 for a run
+  uint16_t slot_count;  // 1 for a run
   uint8_t shift;
   SizeClass size_class;
   SliceUse use;

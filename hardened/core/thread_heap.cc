@@ -18,6 +18,10 @@ constexpr uint32_t kAdoptionProbes = 8;
 // Slots of other threads' frees that one refill takes back.
 constexpr uint32_t kCollectAtOnce = 1024;
 constexpr uint32_t kMaxRefill = 128;
+// How often what it holds may come to a full magazine, without an allocation, before it shrinks.
+constexpr size_t kManyOverflows = 32;
+// What it then keeps: one in so many.
+constexpr size_t kShrunkShare = 16;
 // Magazines with no more slots are left alone by housekeeping.
 constexpr size_t kLeastTrimmed = 8;
 // Heaps without a thread that keep an empty slab of each class.
@@ -104,23 +108,31 @@ void ThreadHeap::Unlink(Slab& slab, Bin& bin) {
 
 Slab* ThreadHeap::NewSlab(SizeClass size_class) {
   const CoreOptions& options = heap_constants->options;
-  if (options.isolate_classes && home_ == nullptr) {
+  const bool isolated = options.isolate_classes && home_ == nullptr;
+  ArenaSpan span;
+  if (isolated) {
     Slab* waiting = empty_slabs.Take(size_class);
     if (waiting != nullptr) {
       SetSlabOwner(*waiting, this);
       return waiting;
     }
+    span = empty_slabs.TakeSpan(size_class);
   }
+  const bool reused = span.arena != nullptr;
   const uint32_t slices = SlabSlices(size_class);
-  const bool may_guard = options.guard_slab_interval != 0 && home_ == nullptr;
+  const bool may_guard = options.guard_slab_interval != 0 && home_ == nullptr && !reused;
   const bool guarded = may_guard && ++new_slabs_ % options.guard_slab_interval == 0;
-  const ArenaSpan span = AllocateSpan(SpanPurpose::kSlabs, slices + guarded);
+  if (!reused) span = AllocateSpan(SpanPurpose::kSlabs, slices + guarded);
   if (span.arena == nullptr) return nullptr;
   Arena* metadata_arena = nullptr;
   void* block =
       heap_state.AllocateMetadata(Slab::MetadataBytes(size_class, RecordShift()), &metadata_arena);
   if (block == nullptr) {
-    span.arena->FreeSpan(span.first, !span.zero, prim::CoarseMilliseconds());
+    if (reused) {
+      empty_slabs.PutSpan(span, size_class);
+    } else {
+      span.arena->FreeSpan(span.first, !span.zero, prim::CoarseMilliseconds());
+    }
     return nullptr;
   }
   Slab* slab = ::new (block) Slab;
@@ -205,9 +217,9 @@ void ThreadHeap::DropOldestSparse() {
   slab->DropFreePages();
   sparse_bytes_ -= SlabSlices(slab->size_class()) * kSliceSize;
   slab->sparse_place = 0;
-  // Once more when three quarters of what is live now are free, too.
-  slab->notice =
-      static_cast<uint16_t>(slab->slot_count() - (slab->slot_count() - slab->free_count()) / 4);
+  // Once more when three quarters of what is live now are free, too, down to the last one.
+  const uint32_t live = slab->slot_count() - slab->free_count();
+  slab->notice = static_cast<uint16_t>(slab->slot_count() - (live == 1 ? 0 : (live + 3) / 4));
 }
 
 void ThreadHeap::ReturnToSlabs(const MagazineEntry* entries, size_t count) {
@@ -281,6 +293,7 @@ bool ThreadHeap::Refill(SizeClass size_class) {
   }
   Slab* slab = bin.head != nullptr ? bin.head : OpenSlab(size_class);
   if (slab == nullptr) return false;
+  magazine.limit = magazine.bottom + MagazineCapacity(size_class);
   const size_t capacity = magazine.capacity();
   const uint32_t wanted =
       static_cast<uint32_t>(capacity > 2 * kMaxRefill ? kMaxRefill : (capacity + 1) / 2);
@@ -299,13 +312,36 @@ bool ThreadHeap::Refill(SizeClass size_class) {
 }
 
 void ThreadHeap::Flush(SizeClass size_class) {
-  FlushHalf(size_class);
+  const uint32_t half = static_cast<uint32_t>(magazines[size_class].count() / 2);
+  if (!NoteOverflow(size_class, half) || magazines[size_class].top == magazines[size_class].limit) {
+    FlushHalf(size_class);
+  }
   Housekeep(prim::CoarseMilliseconds());
 }
 
-void ThreadHeap::FlushHalf(SizeClass size_class) {
+bool ThreadHeap::NoteOverflow(SizeClass size_class, uint32_t slots) {
+  Bin& bin = bins_[size_class];
   Magazine& magazine = magazines[size_class];
-  const size_t leaving = (magazine.count() + 1) / 2;
+  const uint64_t allocations = AllocationsOf(size_class);
+  if (bin.allocations_at_overflow != allocations) {
+    bin.allocations_at_overflow = allocations;
+    bin.overflows = 0;
+  }
+  const size_t capacity = magazine.capacity();
+  bin.overflows += slots;
+  if (bin.overflows < kManyOverflows * capacity || capacity < 2 * kShrunkShare) return false;
+  const size_t stays = capacity / kShrunkShare;
+  FlushOldest(size_class, magazine.count() - stays);
+  magazine.limit = magazine.bottom + stays;
+  return true;
+}
+
+void ThreadHeap::FlushHalf(SizeClass size_class) {
+  FlushOldest(size_class, (magazines[size_class].count() + 1) / 2);
+}
+
+void ThreadHeap::FlushOldest(SizeClass size_class, size_t leaving) {
+  Magazine& magazine = magazines[size_class];
   ReturnToSlabs(magazine.bottom + 1, leaving);
   const size_t staying = magazine.count() - leaving;
   for (size_t i = 1; i <= staying; ++i) magazine.bottom[i] = magazine.bottom[leaving + i];
@@ -314,7 +350,7 @@ void ThreadHeap::FlushHalf(SizeClass size_class) {
 
 void ThreadHeap::TrimMagazines() {
   for (unsigned c = 0; c < kSizeClassCount; ++c) {
-    const uint64_t allocations = started_countdowns_[c] - magazines[c].countdown;
+    const uint64_t allocations = AllocationsOf(static_cast<SizeClass>(c));
     const uint64_t taken = allocations - allocations_at_trim_[c];
     allocations_at_trim_[c] = allocations;
     const size_t count = magazines[c].count();

@@ -58,6 +58,12 @@ class ThreadHeap : public HeapFront {
   // Makes room in the full magazine of `size_class` by returning its older half to the slabs.
   void Flush(SizeClass size_class);
 
+  // Notes that `slots` came to the magazine of `size_class`, which is full, and go to their slabs.
+  // When many times what it holds did so and nobody allocated meanwhile, it gives back most of what
+  // it holds, and keeps to that until it is refilled: at random places each of its slots keeps a
+  // page of its own. Returns: whether it did.
+  bool NoteOverflow(SizeClass size_class, uint32_t slots);
+
   // Puts slots that the program no longer owns back into their slabs. Their records are already
   // those of dead slots, and their slabs are owned by this heap.
   void ReturnToSlabs(const MagazineEntry* entries, size_t count);
@@ -159,8 +165,10 @@ class ThreadHeap : public HeapFront {
   struct Bin {
     Slab* head;
     uint32_t listed;
-    bool scatter_next;  // the next new slab is drawn from uniformly
-    uint64_t taken;     // slots drawn from slabs of this bin and not returned
+    bool scatter_next;   // the next new slab is drawn from uniformly
+    uint32_t overflows;  // since the class last allocated; NoteOverflow()
+    uint64_t allocations_at_overflow;
+    uint64_t taken;  // slots drawn from slabs of this bin and not returned
   };
 
   struct OutgoingBatch {
@@ -195,6 +203,11 @@ class ThreadHeap : public HeapFront {
   void ForgetSparse(Slab& slab);
   void DropOldestSparse();
   static void PushBatch(OutgoingBatch& batch);
+  uint64_t AllocationsOf(SizeClass size_class) const {
+    return started_countdowns_[size_class] - magazines[size_class].countdown;
+  }
+  // Returns the oldest `count` slots of the magazine to their slabs.
+  void FlushOldest(SizeClass size_class, size_t count);
   void FlushHalf(SizeClass size_class);
   // Flushes half of each magazine that holds more than four times what its class took since the
   // last call: freed slots of many slabs keep a page each.
@@ -220,7 +233,7 @@ class ThreadHeap : public HeapFront {
   uint64_t last_housekeeping_ms_;
   uint32_t new_slabs_;
   static constexpr uint32_t kSparsePlaces = 128;
-  static constexpr size_t kSparseBytes = 8 << 20;
+  static constexpr size_t kSparseBytes = 4 << 20;
   std::array<Slab*, kSparsePlaces> sparse_;  // null: forgotten since
   uint32_t sparse_oldest_;
   uint32_t sparse_count_;  // places in use, forgotten ones too
