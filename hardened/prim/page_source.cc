@@ -86,6 +86,19 @@ bool LinuxPageSource::MakeReadable(void* start, size_t bytes) {
 bool LinuxPageSource::Commit(void* start, size_t bytes) {
   const ErrnoKeeper keep_errno;
   Count(counters_.commit);
+  if (mprotect(start, bytes, PROT_READ | PROT_WRITE) == 0) return true;
+  // No memory: nor would mmap() have any, and it may unmap the pages before it says so.
+  if (errno == ENOMEM) return false;
+  // Denied by a seccomp filter. New pages in their place are none that ExcludeFromDumps() knew.
+  if (mmap(start, bytes, PROT_READ | PROT_WRITE, kReserveFlags | MAP_FIXED, -1, 0) != start) {
+    return false;
+  }
+  madvise(start, bytes, MADV_DONTDUMP);
+  return true;
+}
+
+bool LinuxPageSource::MakeWritable(void* start, size_t bytes) {
+  const ErrnoKeeper keep_errno;
   return mprotect(start, bytes, PROT_READ | PROT_WRITE) == 0;
 }
 
