@@ -58,6 +58,26 @@ TEST(MagazineTest, StaysWithinItsLimitWhateverIsFreed) {
 
 // ---- what is read-only after the start, and what stays out of core dumps
 
+// The flags that /proc/self/smaps gives the mapping of an address.
+std::set<std::string> FlagsOf(const void* at) {
+  std::string text;
+  ReadPieces("/proc/self/smaps",
+             [&text](const char* piece, size_t length) { text.append(piece, length); });
+  const auto address = reinterpret_cast<uintptr_t>(at);
+  std::set<std::string> flags;
+  bool inside = false;
+  for (size_t start = 0, end; (end = text.find('\n', start)) != text.npos; start = end + 1) {
+    const std::string line = text.substr(start, end - start);
+    unsigned long low = 0, high = 0;
+    if (sscanf(line.c_str(), "%lx-%lx ", &low, &high) == 2) {
+      inside = low <= address && address < high;
+    } else if (inside && line.rfind("VmFlags:", 0) == 0) {
+      for (size_t word = 9; word + 2 <= line.size(); word += 3) flags.insert(line.substr(word, 2));
+    }
+  }
+  return flags;
+}
+
 struct Place {
   const char* name;
   const void* at;
@@ -79,6 +99,9 @@ std::vector<Place> ReadOnlyPlaces() {
 TEST(SealedStateDeathTest, AWriteToWhatIsSettledAtTheStartFaults) {
   StartHeap();
   for (const Place& place : ReadOnlyPlaces()) {
+    // Looked up, too: the child has drawn keys of its own, and made them read-only again.
+    EXPECT_EQ(FlagsOf(place.at).count("rd"), 1u) << place.name;
+    EXPECT_EQ(FlagsOf(place.at).count("wr"), 0u) << place.name;
     const prim::ChildResult child = prim::RunInChild([&place] {
       signal(SIGSEGV, SIG_DFL);
       // Writes what is there.
@@ -89,7 +112,7 @@ TEST(SealedStateDeathTest, AWriteToWhatIsSettledAtTheStartFaults) {
   }
 }
 
-// A child of fork() has drawn the keys of its epoch by then.
+// The same in a child, where the keys of its epoch were written.
 TEST(SealedStateDeathTest, AWriteInAForkedChildFaults) {
   StartHeap();
   for (const Place& place : ReadOnlyPlaces()) {
@@ -104,26 +127,6 @@ TEST(SealedStateDeathTest, AWriteInAForkedChildFaults) {
     });
     EXPECT_TRUE(child.exited_with(0)) << place.name;
   }
-}
-
-// The flags that /proc/self/smaps gives the mapping of an address.
-std::set<std::string> FlagsOf(const void* at) {
-  std::string text;
-  ReadPieces("/proc/self/smaps",
-             [&text](const char* piece, size_t length) { text.append(piece, length); });
-  const auto address = reinterpret_cast<uintptr_t>(at);
-  std::set<std::string> flags;
-  bool inside = false;
-  for (size_t start = 0, end; (end = text.find('\n', start)) != text.npos; start = end + 1) {
-    const std::string line = text.substr(start, end - start);
-    unsigned long low = 0, high = 0;
-    if (sscanf(line.c_str(), "%lx-%lx ", &low, &high) == 2) {
-      inside = low <= address && address < high;
-    } else if (inside && line.rfind("VmFlags:", 0) == 0) {
-      for (size_t word = 9; word + 2 <= line.size(); word += 3) flags.insert(line.substr(word, 2));
-    }
-  }
-  return flags;
 }
 
 TEST(DumpTest, MetadataAndKeysStayOutOfCoreDumps) {

@@ -18,16 +18,19 @@ namespace {
 
 constexpr size_t kMib = 1 << 20;
 
-// Returns: whether a child of fork() can use the heap.
+// Returns: whether a child of fork() can use the heap, and free what its parent allocated.
 bool AChildWorks() {
+  void* inherited = malloc(100);
   const pid_t child = fork();
   if (child == 0) {
     const std::string failure = RunShadowStress(
         SystemAllocationTable(),
         {.seed = 3, .threads = 1, .operations = 2'000, .live_limit = kMib, .largest = 1 << 17});
     Require(failure.empty(), "in a child: %s", failure.c_str());
+    free(inherited);
     _exit(kGood);
   }
+  free(inherited);
   int status = -1;
   return child > 0 && waitpid(child, &status, 0) == child && status == 0;
 }
