@@ -41,7 +41,7 @@ void AdvanceEpoch() {
   void* start = &secrets;
   const size_t bytes = prim::RoundUp(sizeof(Secrets), prim::PageSize());
   // Without write access the child goes on with its parent's keys: still secret, no longer fresh.
-  if (!prim::linux_page_source.Commit(start, bytes)) return;
+  if (!prim::linux_page_source.MakeWritable(start, bytes)) return;
   ++secrets.epoch;
   // Every key that this process has not used yet: drawn anew, so that the parent does not know it.
   std::byte fresh[sizeof(secrets.canary.epochs)];

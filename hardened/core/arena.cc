@@ -10,6 +10,14 @@ namespace {
 constexpr size_t kBlockBytesFixed = 4 << 20;
 constexpr uint32_t kMaxGrowthSegments = 16;
 
+// An eighth of what there is: where committed memory counts as used (mlockall makes it resident,
+// RLIMIT_DATA and vm.overcommit_memory=2 account it), growing ahead must stay small beside the
+// heap.
+uint32_t GrowthSegments(uint32_t committed_slices) {
+  const uint32_t eighth = committed_slices / kSlicesPerSegment / 8;
+  return eighth < 1 ? 1 : eighth > kMaxGrowthSegments ? kMaxGrowthSegments : eighth;
+}
+
 }  // namespace
 
 uintptr_t Arena::RandomHint(prim::RandomStream& random) {
@@ -100,7 +108,7 @@ Arena::Growth Arena::Grow(uint32_t slices, SpanPurpose purpose) {
   if (slices > total - start) return Growth::kNoRoom;
   const uint32_t least =
       static_cast<uint32_t>(RoundUpTo(size_t{start} + slices, kSlicesPerSegment));
-  for (const uint32_t wanted : {growth_segments_ * kSlicesPerSegment, 0u}) {
+  for (const uint32_t wanted : {GrowthSegments(committed) * kSlicesPerSegment, 0u}) {
     uint32_t end = static_cast<uint32_t>(RoundUpTo(size_t{start} + wanted, kSlicesPerSegment));
     if (end < least) end = least;
     if (end > total) end = total;
@@ -118,7 +126,6 @@ Arena::Growth Arena::Grow(uint32_t slices, SpanPurpose purpose) {
     }
     if (committed == 0) IndexOf(purpose).Mark(0, 1, SpanState::kUsed);
     committed_slices_.store(end, std::memory_order_release);
-    if (growth_segments_ < kMaxGrowthSegments) growth_segments_ *= 2;
     InsertFree(start, end - start, purpose);
     return Growth::kGrown;
   }

@@ -166,7 +166,6 @@ class Arena {
 
   alignas(prim::kNoSharing) prim::Lock lock_;
   std::atomic<uint32_t> committed_slices_{0};  // written under lock_
-  uint32_t growth_segments_ ABSL_GUARDED_BY(lock_) = 1;
   uint32_t used_slices_ ABSL_GUARDED_BY(lock_) = 0;
   uint32_t dirty_slices_ ABSL_GUARDED_BY(lock_) = 0;
   uint32_t purge_cursor_ ABSL_GUARDED_BY(lock_) = 0;

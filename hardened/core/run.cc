@@ -13,8 +13,10 @@ namespace {
 constexpr size_t kMoveThreshold = 1 << 20;
 // From here on a run that must read as zero is dropped instead of cleared.
 constexpr size_t kDropThreshold = 4 << 20;
-// Spans of more slices come in fewer sizes.
+// Spans of more slices come in fewer sizes, at most so far apart: what a run leaves of its span is
+// guard, which takes page tables, 2 MiB for each GiB.
 constexpr size_t kFineSlices = 16;
+constexpr unsigned kCoarsestShift = 8;
 // A shrunk run gives whole slices back from this many on.
 constexpr uint32_t kTrimSlices = 16;
 
@@ -270,7 +272,8 @@ RunLayout LayOut(size_t bytes, size_t alignment) {
   if (layout.exact > kFineSlices) {
     // Eight sizes to each doubling.
     const unsigned shift = static_cast<unsigned>(std::bit_width(layout.exact - 1)) - 4;
-    layout.slices = RoundUpTo(layout.exact, size_t{1} << shift);
+    layout.slices =
+        RoundUpTo(layout.exact, size_t{1} << (shift < kCoarsestShift ? shift : kCoarsestShift));
   }
   return layout;
 }

@@ -1,6 +1,7 @@
 #include "hardened/prim/page_source.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -14,6 +15,7 @@ namespace {
 // Linux 6.13; older headers do not name them.
 constexpr int kGuardInstall = 102;
 constexpr int kGuardRemove = 103;
+constexpr int kDropLocked = 24;  // MADV_DONTNEED_LOCKED, Linux 5.18
 
 // A quarter of the kernel's default vm.max_map_count may go into guards: the program needs
 // mappings of its own, and a process at the limit cannot even start a thread.
@@ -40,6 +42,16 @@ int32_t MapLimit() {
     limit = limit * 10 + (text[i] - '0');
   }
   return limit > 0 ? limit : kDefaultMapLimit;
+}
+
+// Makes accessible pages zero that could not be dropped. What is zero is not written to: it may
+// have no memory yet.
+void ClearByHand(void* start, size_t bytes) {
+  constexpr size_t kAtOnce = 512;
+  static constexpr char kZero[kAtOnce] = {};
+  for (char* at = static_cast<char*>(start); bytes > 0; at += kAtOnce, bytes -= kAtOnce) {
+    if (memcmp(at, kZero, kAtOnce) != 0) memset(at, 0, kAtOnce);
+  }
 }
 
 void Count(std::atomic<uint64_t>& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
@@ -74,16 +86,27 @@ bool LinuxPageSource::MakeReadable(void* start, size_t bytes) {
 bool LinuxPageSource::Commit(void* start, size_t bytes) {
   const ErrnoKeeper keep_errno;
   Count(counters_.commit);
+  if (mprotect(start, bytes, PROT_READ | PROT_WRITE) == 0) return true;
+  // No memory: nor would mmap() have any, and it may unmap the pages before it says so.
+  if (errno == ENOMEM) return false;
+  // Denied by a seccomp filter. New pages in their place are none that ExcludeFromDumps() knew.
+  if (mmap(start, bytes, PROT_READ | PROT_WRITE, kReserveFlags | MAP_FIXED, -1, 0) != start) {
+    return false;
+  }
+  madvise(start, bytes, MADV_DONTDUMP);
+  return true;
+}
+
+bool LinuxPageSource::MakeWritable(void* start, size_t bytes) {
+  const ErrnoKeeper keep_errno;
   return mprotect(start, bytes, PROT_READ | PROT_WRITE) == 0;
 }
 
 bool LinuxPageSource::Drop(void* start, size_t bytes) {
   const ErrnoKeeper keep_errno;
   Count(counters_.drop);
-  if (madvise(start, bytes, MADV_DONTNEED) == 0) return true;
-  // Refused on locked pages (mlockall) and by seccomp filters. The caller's promise is zero
-  // contents, so the pages are cleared by hand; their memory stays with the process.
-  return false;
+  // Refused on locked pages (mlockall) and by seccomp filters: the pages keep their contents.
+  return madvise(start, bytes, MADV_DONTNEED) == 0;
 }
 
 // A guard is believed only when an access to it was seen to fault: emulators answer 0 to the
@@ -119,8 +142,14 @@ bool LinuxPageSource::InstallGuard(void* start, size_t bytes, GuardChange change
     const int32_t charge = change == GuardChange::kWhole ? 1 : 0;
     if (protect_budget_.fetch_sub(charge, std::memory_order_relaxed) >= charge &&
         mprotect(start, bytes, PROT_NONE) == 0) {
-      madvise(start, bytes, MADV_DONTNEED);
-      return true;
+      if (madvise(start, bytes, MADV_DONTNEED) == 0 || madvise(start, bytes, kDropLocked) == 0) {
+        return true;
+      }
+      // Refused on locked pages (mlockall) of older kernels and by seccomp filters. The promise is
+      // zero contents after RemoveGuard(). When that is refused, the guard stays for ever.
+      if (mprotect(start, bytes, PROT_READ | PROT_WRITE) != 0) return true;
+      ClearByHand(start, bytes);
+      if (mprotect(start, bytes, PROT_NONE) == 0) return true;
     }
     protect_budget_.fetch_add(charge, std::memory_order_relaxed);
   }

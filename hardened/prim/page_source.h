@@ -28,7 +28,7 @@ class PageSource {
   }
   // Makes reserved pages readable as zero without committing memory to them.
   virtual bool MakeReadable(void* /*start*/, size_t /*bytes*/) { return false; }
-  // Makes reserved or readable pages read/write.
+  // Makes reserved or readable pages read/write that were never written to.
   virtual bool Commit(void* /*start*/, size_t /*bytes*/) { return false; }
   // Gives the memory of committed pages back; they stay committed and read as zero. Guards stay.
   virtual bool Drop(void* /*start*/, size_t /*bytes*/) { return false; }
@@ -86,6 +86,8 @@ class LinuxPageSource final : public PageSource {
   void ExcludeFromDumps(void* start, size_t bytes) override;
   void Release(void* start, size_t bytes) override;
 
+  // Makes readable pages read/write; they keep their contents.
+  bool MakeWritable(void* start, size_t bytes);
   // Finds out which guards this system has; before a sandbox is entered that kills for trying.
   void SettleGuards() {
     if (guard_kind() == GuardKind::kUnknown) SettleGuardKind();

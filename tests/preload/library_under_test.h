@@ -19,6 +19,7 @@
 extern "C" {
 [[gnu::weak]] int LinkedGetCounters(hardened_counters* out) __asm__("hardened_get_counters");
 [[gnu::weak]] const char* LinkedLevel() __asm__("hardened_level");
+[[gnu::weak]] const char* LinkedPolicy() __asm__("hardened_policy");
 [[gnu::weak]] void LinkedFreeSized(void* block, size_t size) __asm__("free_sized");
 [[gnu::weak]] void LinkedFreeAlignedSized(void* block, size_t alignment,
                                           size_t size) __asm__("free_aligned_sized");
@@ -27,6 +28,7 @@ extern "C" {
 struct LibraryUnderTest {
   decltype(&LinkedGetCounters) get_counters;
   decltype(&LinkedLevel) level;
+  decltype(&LinkedPolicy) policy;
   decltype(&LinkedFreeSized) free_sized;
   decltype(&LinkedFreeAlignedSized) free_aligned_sized;
 
@@ -34,6 +36,7 @@ struct LibraryUnderTest {
   static LibraryUnderTest Find() {
     return {Symbol(LinkedGetCounters, "hardened_get_counters"),
             Symbol(LinkedLevel, "hardened_level"),
+            Symbol(LinkedPolicy, "hardened_policy"),
             Symbol(LinkedFreeSized, "free_sized"),
             Symbol(LinkedFreeAlignedSized, "free_aligned_sized")};
   }

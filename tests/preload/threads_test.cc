@@ -1,6 +1,5 @@
 // threads_test: what threads and many live objects cost in memory and maps.
 // Figures are read from /proc; nothing here is timed.
-#include <fcntl.h>
 #include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,27 +13,10 @@
 #include "gtest/gtest.h"
 #include "tests/preload/library_under_test.h"
 #include "tests/preload/pattern.h"
+#include "tests/support/proc_numbers.h"
 #include "tests/support/resident.h"
 
 namespace {
-
-// Reads a /proc file through the stack, so that measuring does not allocate.
-template <typename Visit>
-void ReadFile(const char* path, Visit visit) {
-  char buffer[4096];
-  const int file = open(path, O_RDONLY | O_CLOEXEC);
-  ASSERT_GE(file, 0) << path;
-  for (ssize_t n; (n = read(file, buffer, sizeof buffer)) > 0;) visit(buffer, size_t(n));
-  close(file);
-}
-
-size_t CountMaps() {
-  size_t lines = 0;
-  ReadFile("/proc/self/maps", [&](const char* text, size_t size) {
-    for (size_t i = 0; i < size; ++i) lines += text[i] == '\n';
-  });
-  return lines;
-}
 
 TEST(LibraryTest, TheExpectedLibraryIsInCharge) {
   const LibraryUnderTest library = LibraryUnderTest::Find();

@@ -1,0 +1,76 @@
+// Refused calls: a sandbox that is entered after the start, and denies what a heap asks of the
+// kernel.
+
+#include <errno.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <iterator>
+#include <string>
+
+#include "tests/limits/scenario.h"
+#include "tests/prim/deny_system_calls.h"
+#include "tests/stress/shadow_stress.h"
+
+namespace {
+
+constexpr size_t kMib = 1 << 20;
+
+// Returns: whether a child of fork() can use the heap, and free what its parent allocated.
+bool AChildWorks() {
+  void* inherited = malloc(100);
+  const pid_t child = fork();
+  if (child == 0) {
+    const std::string failure = RunShadowStress(
+        SystemAllocationTable(),
+        {.seed = 3, .threads = 1, .operations = 2'000, .live_limit = kMib, .largest = 1 << 17});
+    Require(failure.empty(), "in a child: %s", failure.c_str());
+    free(inherited);
+    _exit(kGood);
+  }
+  free(inherited);
+  int status = -1;
+  return child > 0 && waitpid(child, &status, 0) == child && status == 0;
+}
+
+void Stress(size_t operations) {
+  const std::string failure = RunShadowStress(SystemAllocationTable(), {.seed = 4,
+                                                                        .threads = 1,
+                                                                        .operations = operations,
+                                                                        .live_limit = 16 * kMib,
+                                                                        .largest = 1 << 18});
+  Require(failure.empty(), "%s", failure.c_str());
+}
+
+void RefusedAfterTheStart() {
+  Stress(10'000);
+  const uint64_t before = Counters().guards_refused;
+  if (!hardened::prim::DenySystemCalls({SYS_getrandom, SYS_mprotect, SYS_madvise, SYS_mremap},
+                                       EPERM)) {
+    CannotRunHere("no seccomp filters");
+  }
+  Stress(Size(500'000, 2'000'000));
+  const uint64_t refused = Counters().guards_refused - before;
+  Print("%zu guards were refused", size_t{refused});
+  Require(refused > 0, "no guard was counted as refused");
+  Require(AChildWorks(), "a forked child failed");
+}
+
+// From the first instruction: guards are mprotect, and nothing can be dropped.
+void WithoutMadvise() {
+  if (!Again()) {
+    if (!hardened::prim::DenySystemCalls({SYS_madvise}, EPERM)) CannotRunHere("no seccomp filters");
+    RunAgain();
+  }
+  Stress(20'000);
+}
+
+}  // namespace
+
+const Scenario kRefusedCallScenarios[] = {
+    {"RefusedAfterTheStart", RefusedAfterTheStart},
+    {"WithoutMadvise", WithoutMadvise},
+};
+const size_t kRefusedCallScenarioCount = std::size(kRefusedCallScenarios);
