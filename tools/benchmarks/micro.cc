@@ -103,6 +103,7 @@ constexpr Probe kProbes[] = {
     {"burst/256MiB", [] { bench::Burst(256 * kMiB); }},
     {"burst/2048MiB", [] { bench::Burst(2048 * kMiB); }},
     {"heap/cache", [] { bench::Heap(kMiB / 2, 400, 2); }},
+    {"heap/10MB", [] { bench::Heap(10'000'000, 2, 5); }},
     {"heap/100MB", [] { bench::Heap(100'000'000, 2, 5); }},
 };
 
