@@ -75,7 +75,7 @@ class Column:
 
 
 def columns(levels, only=""):
-    """The placements of some levels, those whose name matches; what they are compared with stays."""
+    """The placements of some levels whose name matches; what they are compared with is always there."""
     return [column for level in levels for placement in FEWER.get(level, PLACEMENTS)
             for column in [Column(level, placement)]
             if placement == IN_ORDER or re.search(only, column.name)]
@@ -214,8 +214,8 @@ def definition(results):
     most_bits, most_guess = limits(results.sampling)
     aged = max(10, processes // load_entropy().AGED_SHARE)
     return (f"Two allocations of {PROBE_SIZE} bytes, one after the other: collision entropy of their "
-            "distance, that is -log2 of the probability that two fresh processes agree (as in SECURITY.md). p1-p0: the "
-            "first two of a process; p99-p98: the hundredth pair; at-1e5: after 100,000 allocations of churn "
+            "distance, that is -log2 of the probability that two fresh processes agree (as in "
+            "SECURITY.md). p1-p0: the first two of a process; p99-p98: the hundredth pair; at-1e5: after 100,000 allocations of churn "
             f"over 20,000 live objects. {processes:,} processes, the last {aged:,} with eight samples each; so "
             f"no more than {most_bits:.1f} bits and no guess rarer than 1 in {most_guess:.0f} can be seen. "
             "Best guess: how often the most frequent distance came, of p1-p0 and p99-p98 the "
