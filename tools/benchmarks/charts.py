@@ -145,8 +145,10 @@ def curve_chart(title, x_title, note, panels):
                 parts.append(f'<circle cx="{x(point.x):.1f}" cy="{y(point.y):.1f}" r="4" fill="{fill}" '
                              f'stroke="{colours[name]}"><title>{escape(text)}</title></circle>')
                 if name == highest:
-                    anchor = "end" if point.x > right / 2 else "start"
-                    place = x(point.x) + (-7 if anchor == "end" else 7)
-                    parts.append(f'<text x="{place:.1f}" y="{y(point.y) - 5:.1f}" font-size="9" '
-                                 f'text-anchor="{anchor}">{escape(point.label)}</text>')
+                    # Away from the line, which goes up; near the right edge, inwards.
+                    at_edge = point.x > right - 2
+                    across, down = (-7, -3) if at_edge else (6, -5) if point.apart else (6, 12)
+                    parts.append(f'<text x="{x(point.x) + across:.1f}" y="{y(point.y) + down:.1f}" '
+                                 f'font-size="9" text-anchor="{"end" if at_edge else "start"}">'
+                                 f'{escape(point.label)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
