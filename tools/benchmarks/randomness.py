@@ -219,9 +219,10 @@ def definition(results):
     aged = max(10, processes // load_entropy().AGED_SHARE)
     return (f"Two allocations of {PROBE_SIZE} bytes, one after the other: collision entropy of their "
             "distance, that is -log2 of the probability that two fresh processes agree (as in "
-            "SECURITY.md). p1-p0: the first two of a process; p99-p98: the hundredth pair; at-1e5: after 100,000 allocations of churn "
-            f"over 20,000 live objects. {processes:,} processes, the last {aged:,} with eight samples each; so "
-            f"no more than {most_bits:.1f} bits and no guess rarer than 1 in {most_guess:.0f} can be seen. "
+            "SECURITY.md). p1-p0: the first two of a process; p99-p98: the hundredth pair; at-1e5: "
+            "after 100,000 allocations of churn over 20,000 live objects. "
+            f"{processes:,} processes, at-1e5 {aged:,} with eight samples each; so no more than "
+            f"{most_bits:.1f} bits and no guess rarer than 1 in {most_guess:.0f} can be seen. "
             "Best guess: how often the most frequent distance came, of p1-p0 and p99-p98 the "
             "easier one, and the upper bound of it at 95 %. Times are CPU time, medians over the rounds: "
             f"{CACHE} fits the second-level cache, {results.large()} is walked five times after each "
