@@ -145,9 +145,10 @@ def curve_chart(title, x_title, note, panels):
                 parts.append(f'<circle cx="{x(point.x):.1f}" cy="{y(point.y):.1f}" r="4" fill="{fill}" '
                              f'stroke="{colours[name]}"><title>{escape(text)}</title></circle>')
                 if name == highest:
-                    # Away from the line, which goes up; near the right edge, inwards.
+                    # Away from the line, which goes up; near an edge, inwards.
                     at_edge = point.x > right - 2
-                    across, down = (-7, -3) if at_edge else (6, -5) if point.apart else (6, 12)
+                    at_bottom = y(point.y) > y(low) - 10
+                    across, down = (-7, -3) if at_edge else (6, -5) if point.apart or at_bottom else (6, 12)
                     parts.append(f'<text x="{x(point.x) + across:.1f}" y="{y(point.y) + down:.1f}" '
                                  f'font-size="9" text-anchor="{"end" if at_edge else "start"}">'
                                  f'{escape(point.label)}</text>')
