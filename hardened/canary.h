@@ -17,7 +17,6 @@
 #ifndef HARDENED_CANARY_H_
 #define HARDENED_CANARY_H_
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -41,7 +40,7 @@ struct SlotCanary {
   // The canary of the slot at `slot` in `life`.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static uint64_t Value(uintptr_t slot, uint16_t life) {
     const CanaryKeys& keys = AllSecrets().canary;
-    const uint64_t key = keys.epochs[life >> kEpochShift];
+    const uint64_t key = keys.epochs[uint32_t{life} >> kEpochShift];
     const unsigned __int128 product =
         static_cast<unsigned __int128>(slot ^ uint64_t{life} << 48 ^ key) * keys.multiplier;
     return (static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64)) | 1;
@@ -88,7 +87,9 @@ struct SlotCanary {
   // The canary repeats every 8 bytes from the start of the slack; this is what it makes of the last
   // 8 bytes of the slot, of which the upper min(slack, 8) belong to it.
   static constexpr uint64_t LastWord(size_t slack, uint64_t value) {
-    return std::rotr(value, static_cast<int>(8 * slack % 64));
+    // One rotation: written out, since the sign of std::rotr's count costs an instruction.
+    const unsigned bits = 8 * static_cast<unsigned>(slack);
+    return value >> (bits & 63) | value << (-bits & 63);
   }
   static constexpr uint64_t LastMask(size_t slack) {
     return ~uint64_t{0} << (slack < 8 ? 64 - 8 * slack : 0);

@@ -50,43 +50,30 @@ struct LiveAllocation {
   uint16_t life() const { return record[1].load(std::memory_order_relaxed); }
 };
 
+// What an allocation does when there is no memory: what Otherwise() returns is its result. It is
+// called by the slow side, so that nothing is left to do for a walk that has been there.
+struct NullOtherwise {
+  static void* Otherwise(size_t /*bytes*/, core::AllocationKind /*kind*/) { return nullptr; }
+};
+
 template <class Policy>
-  requires HardeningPolicy<Policy>
+requires HardeningPolicy<Policy>
 class Heap {
  public:
   static constexpr const Features& kFeatures = Policy::kFeatures;
   using Canary = std::conditional_t<kFeatures.canary, SlotCanary, NoCanary>;
 
-  // Memory for `bytes`, at least 16-byte aligned. Null when memory is exhausted or the request is
-  // beyond PTRDIFF_MAX.
+  // Memory for `bytes`, at least 16-byte aligned. Failure's result when memory is exhausted or the
+  // request is beyond PTRDIFF_MAX.
+  template <class Failure = NullOtherwise>
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void* Allocate(size_t bytes, core::AllocationKind kind) {
-    if (ABSL_PREDICT_FALSE(!IsSlotRequest(bytes))) return AllocateSlow(bytes, kind, false);
-    const core::SizeClass size_class = core::SizeClassOf(bytes + Canary::kRoom);
-    core::HeapFront& heap = *core::current_heap;
-    core::Magazine& magazine = heap.magazines[size_class];
-    const core::MagazineEntry entry = *magazine.top;
-    if (ABSL_PREDICT_FALSE(entry.slot == nullptr)) return AllocateSlow(bytes, kind, false);
-    if (ABSL_PREDICT_FALSE(--magazine.countdown == 0)) {
-      return AllocateSampled(size_class, bytes, kind, false);
-    }
-    --magazine.top;
-    return HandOut(heap, entry, size_class, bytes, kind, /*zeroed=*/false);
+    return AllocateFast<Failure, /*kZeroed=*/false>(bytes, kind);
   }
 
   // The same, reading as zero. Memory that is known to be zero is not touched.
+  template <class Failure = NullOtherwise>
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void* AllocateZeroed(size_t bytes) {
-    constexpr core::AllocationKind kind = core::AllocationKind::kMalloc;
-    if (ABSL_PREDICT_FALSE(!IsSlotRequest(bytes))) return AllocateSlow(bytes, kind, true);
-    const core::SizeClass size_class = core::SizeClassOf(bytes + Canary::kRoom);
-    core::HeapFront& heap = *core::current_heap;
-    core::Magazine& magazine = heap.magazines[size_class];
-    const core::MagazineEntry entry = *magazine.top;
-    if (ABSL_PREDICT_FALSE(entry.slot == nullptr)) return AllocateSlow(bytes, kind, true);
-    if (ABSL_PREDICT_FALSE(--magazine.countdown == 0)) {
-      return AllocateSampled(size_class, bytes, kind, true);
-    }
-    --magazine.top;
-    return HandOut(heap, entry, size_class, bytes, kind, /*zeroed=*/true);
+    return AllocateFast<Failure, /*kZeroed=*/true>(bytes, core::AllocationKind::kMalloc);
   }
 
   // Ends the life of the allocation at `pointer`; null is allowed. A pointer that is not the start
@@ -140,18 +127,24 @@ class Heap {
       CheckNeighbours(slice, index, address, size, FactsOf(entry_point).name);
     }
     // Before the wipe: a free by another thread that sees wiped memory then also sees why.
-    const bool wipe = size <= kFeatures.wipe_limit;
-    record.store(wipe ? core::kFreedZeroRecord : core::kFreedRecord, std::memory_order_release);
+    const bool wipe = kFeatures.wipe_limit > 0 && size <= kFeatures.wipe_limit;
+    record.store(wipe && !kFeatures.sweep ? core::kFreedZeroRecord : core::kFreedRecord,
+                 std::memory_order_release);
     if (wipe) {
+      if constexpr (kFeatures.sweep) std::atomic_thread_fence(std::memory_order_release);
       // Long wipes are a call, which the walk of the others need not prepare for.
       if (kFeatures.wipe_limit > kWipeInline && ABSL_PREDICT_FALSE(size > kWipeInline)) {
         return WipeAndKeep({pointer, &record}, size_class);
       }
       WipeInline(pointer, size);
+      // Not earlier: a sweep would take what is not wiped yet for damage.
+      if constexpr (kFeatures.sweep) {
+        record.store(core::kFreedZeroRecord, std::memory_order_release);
+      }
     }
     if constexpr (kFeatures.quarantine.bytes > 0) {
       Quarantine& quarantine = PlugsOf(*heap).quarantine;
-      if (quarantine.Add(pointer, size_class, kWeights[size_class])) return Evict();
+      if (quarantine.Add({pointer, &record}, size_class, kWeights[size_class])) return Evict();
     } else {
       core::Magazine& magazine = heap->magazines[size_class];
       if (ABSL_PREDICT_FALSE(magazine.top == magazine.limit)) {
@@ -233,7 +226,7 @@ class Heap {
   static constexpr auto kWeights = [] {
     std::array<uint32_t, core::kSizeClassCount> weights = core::kSlotSizes;
     for (uint32_t& weight : weights) {
-      weight = static_cast<uint32_t>(kFeatures.quarantine.WeightOf(weight));
+      weight = kFeatures.quarantine.WeightOf(weight);
     }
     return weights;
   }();
@@ -259,9 +252,36 @@ class Heap {
 
   // ---- allocation
 
-  // Makes a free slot an allocation of `bytes`.
-  // Returns: its memory; that of another one, or null, when the slot is damaged.
+  // The walk of both.
+  template <class Failure, bool kZeroed>
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static void* AllocateFast(size_t bytes, core::AllocationKind kind) {
+    if (ABSL_PREDICT_FALSE(!IsSlotRequest(bytes))) {
+      return AllocateSlow<Failure>(bytes, kind, kZeroed);
+    }
+    const size_t size_class = core::SizeClassOf(bytes + Canary::kRoom);
+    core::HeapFront& heap = *core::current_heap;
+    core::Magazine& magazine = heap.magazines[size_class];
+    const core::MagazineEntry entry = *magazine.top;
+    if (ABSL_PREDICT_FALSE(entry.slot == nullptr)) {
+      return AllocateSlow<Failure>(bytes, kind, kZeroed);
+    }
+    if (ABSL_PREDICT_FALSE(--magazine.countdown == 0)) {
+      return AllocateSampled<Failure>(size_class, bytes, kind, kZeroed);
+    }
+    --magazine.top;
+    return HandOut<Failure>(heap, magazine, entry, size_class, bytes, kind, kZeroed);
+  }
+
+  template <class Failure>
+  static void* OrOtherwise(void* result, size_t bytes, core::AllocationKind kind) {
+    return result != nullptr ? result : Failure::Otherwise(bytes, kind);
+  }
+
+  // Makes a free slot, which came from `magazine`, an allocation of `bytes`.
+  // Returns: its memory; that of another one, or Failure's result, when the slot is damaged.
+  template <class Failure>
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void* HandOut(core::HeapFront& heap,
+                                                    const core::Magazine& magazine,
                                                     const core::MagazineEntry& entry,
                                                     core::SizeClass size_class, size_t bytes,
                                                     core::AllocationKind kind, bool zeroed) {
@@ -272,13 +292,19 @@ class Heap {
       if constexpr (kFeatures.check_on_allocate) {
         if (ABSL_PREDICT_FALSE(before == core::kUnusedZeroRecord)) Populate(entry.slot, size);
         if (known_zero && ABSL_PREDICT_FALSE(!IsZero(entry.slot, size))) {
-          return AllocateInstead(entry, size_class, bytes, kind, zeroed);
+          return AllocateInstead<Failure>(entry, size_class, bytes, kind, zeroed);
         }
       }
       if (zeroed && !known_zero) __builtin_memset(entry.slot, 0, bytes);
     }
+    if constexpr (kFeatures.sweep) {
+      // A sweep that sees the canary then sees as well that the slot is not free and zero any more.
+      entry.record->store(core::kFreedRecord, std::memory_order_relaxed);
+      std::atomic_thread_fence(std::memory_order_release);
+    }
     if constexpr (kFeatures.canary) {
-      const uint16_t life = NextLife(heap);
+      // Counts down by one for each allocation of the class.
+      const uint16_t life = NewLife(heap, magazine.countdown);
       entry.record[1].store(life, std::memory_order_relaxed);
       const uintptr_t address = reinterpret_cast<uintptr_t>(entry.slot);
       const size_t slack = size - bytes;
@@ -290,19 +316,27 @@ class Heap {
   }
 
   // A free slot that was written to: reported, and never used again.
+  template <class Failure>
   ABSL_ATTRIBUTE_NOINLINE static void* AllocateInstead(core::MagazineEntry damaged,
                                                        core::SizeClass size_class, size_t bytes,
                                                        core::AllocationKind kind, bool zeroed) {
     ReportWriteAfterFree(damaged.slot, core::kSlotSizes[size_class], "malloc");
     damaged.record->store(core::kFreedRecord, std::memory_order_relaxed);
-    return AllocateSlot(size_class, bytes, kind, zeroed);
+    return OrOtherwise<Failure>(AllocateSlot(size_class, bytes, kind, zeroed), bytes, kind);
   }
 
+  template <class Failure>
   ABSL_ATTRIBUTE_NOINLINE static void* AllocateSlow(size_t bytes, core::AllocationKind kind,
                                                     bool zeroed) {
-    if (bytes > kMaxSlotRequest) return AllocateRunFor(bytes, 1, kind, zeroed);
-    if (kFeatures.zero_size_faults && bytes == 0) return AllocateNothing(kind);
-    return AllocateSlot(core::SizeClassOf(bytes + Canary::kRoom), bytes, kind, zeroed);
+    void* result;
+    if (bytes > kMaxSlotRequest) {
+      result = AllocateRunFor(bytes, 1, kind, zeroed);
+    } else if (kFeatures.zero_size_faults && bytes == 0) {
+      result = AllocateNothing(kind);
+    } else {
+      result = AllocateSlot(core::SizeClassOf(bytes + Canary::kRoom), bytes, kind, zeroed);
+    }
+    return OrOtherwise<Failure>(result, bytes, kind);
   }
 
   ABSL_ATTRIBUTE_NOINLINE static void* AllocateSlot(core::SizeClass size_class, size_t bytes,
@@ -317,7 +351,8 @@ class Heap {
             RefillFromReserves(*heap.get(), size_class)) {
           heap.get()->CountAllocation(size_class, 1);
           const core::MagazineEntry entry = *magazine.top--;
-          result = HandOut(*heap.get(), entry, size_class, bytes, kind, zeroed);
+          result =
+              HandOut<NullOtherwise>(*heap.get(), magazine, entry, size_class, bytes, kind, zeroed);
         }
       }
     }
@@ -333,6 +368,7 @@ class Heap {
   }
 
   // The countdown of the class has run out: this allocation is a sample.
+  template <class Failure>
   ABSL_ATTRIBUTE_NOINLINE static void* AllocateSampled(core::SizeClass size_class, size_t bytes,
                                                        core::AllocationKind kind, bool zeroed) {
     KeepFramePointer();
@@ -344,7 +380,8 @@ class Heap {
     void* result =
         FinishRun(heap, AllocateSample(heap, bytes, &zero), bytes, kind, zeroed && !zero);
     errno = saved_errno;
-    return result != nullptr ? result : AllocateSlot(size_class, bytes, kind, zeroed);
+    if (result == nullptr) result = AllocateSlot(size_class, bytes, kind, zeroed);
+    return OrOtherwise<Failure>(result, bytes, kind);
   }
 
   ABSL_ATTRIBUTE_NOINLINE static void* AllocateRunFor(size_t bytes, size_t alignment,
@@ -376,7 +413,7 @@ class Heap {
     if (run == nullptr) return nullptr;
     if (clear) core::ClearRun(*run, bytes);
     if constexpr (kFeatures.canary) {
-      run->beside_record.store(NextLife(heap), std::memory_order_relaxed);
+      run->beside_record.store(NewLife(heap, heap.random().Next16()), std::memory_order_relaxed);
       WriteRunCanary(*run);
     }
     run->record.store(core::LiveRecord(kind, 0), std::memory_order_release);

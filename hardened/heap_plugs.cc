@@ -49,7 +49,6 @@ constinit prim::Sealed<Features> active_features;
 void ResetPlugs(core::ThreadHeap& heap, uint64_t salt) {
   HeapPlugs& plugs = PlugsOf(heap);
   if (plugs.quarantine.initialised()) plugs.quarantine.Reset();
-  plugs.life_count = 0;
   const uint32_t interval = active_features->sample_interval;
   if (interval == 0) return;
   for (unsigned c = 0; c < core::kSizeClassCount; ++c) {
@@ -77,7 +76,7 @@ void KeepInQuarantine(core::ThreadHeap& heap, core::MagazineEntry entry,
   const size_t size = core::SlotSize(size_class);
   entry.record->store(size <= features.wipe_limit ? core::kFreedZeroRecord : core::kFreedRecord,
                       std::memory_order_relaxed);
-  if (quarantine.Add(entry.slot, size_class, features.quarantine.WeightOf(size))) {
+  if (quarantine.Add(entry, size_class, features.quarantine.WeightOf(size))) {
     quarantine.Evict(heap);
   }
 }

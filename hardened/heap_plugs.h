@@ -15,8 +15,7 @@ namespace hardened {
 
 struct HeapPlugs {
   Quarantine quarantine;
-  uint16_t life_count;  // lower bits of the next life
-  uint16_t epoch_bits;  // upper bits
+  uint16_t epoch_bits;  // upper bits of the lives of this heap's allocations
   bool sampling;        // the countdowns run
 };
 static_assert(sizeof(HeapPlugs) <= sizeof(core::HeapFront::plug));
@@ -25,11 +24,10 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline HeapPlugs& PlugsOf(core::HeapFront& heap) {
   return *reinterpret_cast<HeapPlugs*>(heap.plug);
 }
 
-// The life of the next slot that is handed out.
-ABSL_ATTRIBUTE_ALWAYS_INLINE inline uint16_t NextLife(core::HeapFront& heap) {
-  HeapPlugs& plugs = PlugsOf(heap);
-  ++plugs.life_count;
-  return static_cast<uint16_t>((plugs.life_count & kLifeMask) | plugs.epoch_bits);
+// A life for what is handed out now. `number` is any that differs from one life of a slot to the
+// next, and from one run to the next in its place.
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline uint16_t NewLife(core::HeapFront& heap, uint64_t number) {
+  return static_cast<uint16_t>((number & kLifeMask) | PlugsOf(heap).epoch_bits);
 }
 
 // Holds back a wiped slot that nobody owns any more.

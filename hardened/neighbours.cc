@@ -10,8 +10,6 @@ namespace {
 constexpr unsigned kRecordShift = 2;
 // How much of a free neighbour is looked at, in bytes.
 constexpr size_t kNearest = 32;
-// Looks at a freed slot before it counts as written to: its wipe may be under way.
-constexpr int kWipeLooks = 1000;
 
 __attribute__((no_sanitize("thread"))) void CheckFreeEnd(core::RecordValue record,
                                                          uintptr_t nearest, size_t bytes,
@@ -54,12 +52,14 @@ __attribute__((no_sanitize("thread"))) void CheckFreeSlot(const core::SliceDescr
   const void* slot = reinterpret_cast<const void*>(address);
   // Slots that were never handed out are left alone: a look would give them memory.
   if (record.load(std::memory_order_acquire) != core::kFreedZeroRecord) return;
+  const uint16_t life = (&record)[1].load(std::memory_order_relaxed);
   if (IsZero(slot, slot_size)) return;
+  // Where there is a sweep the record says so after the wipe only, and not any more before malloc
+  // writes to the slot, which also gives it another life.
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  // The record is written before the wipe, so what is not zero may still become it.
-  for (int i = 0; i < kWipeLooks; ++i) {
-    if (record.load(std::memory_order_acquire) != core::kFreedZeroRecord) return;
-    if (IsZero(slot, slot_size)) return;
+  if (record.load(std::memory_order_acquire) != core::kFreedZeroRecord ||
+      (&record)[1].load(std::memory_order_relaxed) != life) {
+    return;
   }
   ReportWriteAfterFree(slot, slot_size, found_by);
 }

@@ -9,9 +9,16 @@ bool Quarantine::Initialise(const QuarantineLimits& limits, size_t wipe_limit, b
   // One place more than can be held, since a full ring must not look empty, and those that a block
   // leaves empty until the next is cut.
   const size_t places = limits.capacity() + 1 + kBlock;
-  void* memory = core::heap_state.AllocateMetadata(places * sizeof(Held));
+  constexpr size_t kWeightBytes = core::kSizeClassCount * sizeof(uint32_t);
+  static_assert(kWeightBytes % alignof(Held) == 0);
+  void* memory = core::heap_state.AllocateMetadata(kWeightBytes + places * sizeof(Held));
   if (memory == nullptr) return false;
-  begin_ = static_cast<Held*>(memory);
+  uint32_t* const weights = static_cast<uint32_t*>(memory);
+  for (unsigned c = 0; c < core::kSizeClassCount; ++c) {
+    weights[c] = limits.WeightOf(core::kSlotSizes[c]);
+  }
+  weights_ = weights;
+  begin_ = reinterpret_cast<Held*>(weights + core::kSizeClassCount);
   end_ = begin_ + places;
   limits_ = &limits;
   wipe_limit_ = static_cast<uint32_t>(wipe_limit);
@@ -22,16 +29,19 @@ bool Quarantine::Initialise(const QuarantineLimits& limits, size_t wipe_limit, b
 
 void Quarantine::Reset() {
   next_ = oldest_ = block_ = begin_;
-  block_size_ = 0;
+  block_size_ = drawn_ = 0;
   budget_ = static_cast<int64_t>(limits_->bytes);
-  until_check_ = limits_->check_interval;
+  // At first none, where none is wanted: more slots than a thread frees.
+  until_check_ = limits_->check_interval == 0 ? UINT64_MAX : limits_->check_interval;
 }
 
-bool Quarantine::CheckStillZero(const void* slot, size_t size) const {
+bool Quarantine::CheckStillZero(const void* slot, core::SizeClass size_class) {
+  until_check_ = limits_->check_interval;
   // Detects: a write through a stale pointer while the slot was held.
   // Misses:  slots that are not looked at, and a write after this look; the latter is found by
   //          Features::check_on_allocate.
   // Cost:    one pass over the slot, which also brings it into the cache for its next life.
+  const size_t size = core::kSlotSizes[size_class];
   if (ABSL_PREDICT_TRUE(size > wipe_limit_ || IsZero(slot, size))) return true;
   ReportWriteAfterFree(slot, size, "quarantine");
   return false;
@@ -51,51 +61,29 @@ bool Quarantine::CutBlock() {
   return true;
 }
 
-uint32_t Quarantine::Leave(core::ThreadHeap& heap, uint32_t most, int64_t budget,
-                           bool into_magazines) {
-  const unsigned record_shift = core::heap_constants->options.record_shift;
-  prim::RandomStream& random = heap.random();
-  uint32_t left = 0;
-  // Copies, which the stores below cannot change.
-  int64_t now = budget_;
-  Held* block = block_;
-  uint32_t block_size = block_size_;
-  for (; left < most && now < budget; ++left) {
-    if (ABSL_PREDICT_FALSE(block_size == 0)) {
-      if (!CutBlock()) break;
-      block = block_;
-      block_size = block_size_;
-    }
-    Held& drawn = block[random.Below16(block_size)];
+bool Quarantine::Draw(prim::RandomStream& random) {
+  if (block_size_ == 0 && !CutBlock()) return false;
+  const uint32_t count = block_size_ < kBatch ? block_size_ : kBatch;
+  // The first steps of a Fisher-Yates shuffle, from the end.
+  Held* const block = block_;
+  uint32_t last = block_size_;
+  const auto draw = [&](uint64_t bits) {
+    Held& drawn = block[random.Below16(last, static_cast<uint16_t>(bits))];
+    --last;
     const Held held = drawn;
-    drawn = block[--block_size];
-    const core::SizeClass size_class = ClassOf(held);
-    const size_t size = core::kSlotSizes[size_class];
-    now += static_cast<int64_t>(limits_->WeightOf(size));
-    const uintptr_t address = AddressOf(held);
-    const core::SliceDescriptor& slice = *core::heap_state.FindSlice(address);
-    const uint32_t index = slice.IndexOf(address);
-    const core::MagazineEntry slot = {reinterpret_cast<void*>(address),
-                                      &slice.RecordAt(index, record_shift)};
-    // Both are written next by the allocation that gets the slot.
-    __builtin_prefetch(slot.slot, 1);
-    __builtin_prefetch(slot.record, 1);
-    core::Magazine& magazine = heap.magazines[size_class];
-    const bool to_magazine = into_magazines && magazine.top != magazine.limit;
-    if (limits_->check_interval != 0 && !(to_magazine && checked_later_) && --until_check_ == 0) {
-      until_check_ = limits_->check_interval;
-      // A damaged slot is filed nowhere: somebody still has a pointer to it.
-      if (!CheckStillZero(slot.slot, size)) continue;
-    }
-    if (to_magazine) {
-      *++magazine.top = slot;
-    } else {
-      heap.ReturnSlot(slice, index);
-    }
+    drawn = block[last];
+    block[last] = held;
+  };
+  for (uint32_t i = count / 4; i != 0; --i) {
+    const uint64_t bits = random.Next64();
+    draw(bits);
+    draw(bits >> 16);
+    draw(bits >> 32);
+    draw(bits >> 48);
   }
-  budget_ = now;
-  block_size_ = block_size;
-  return left;
+  for (uint32_t i = count % 4; i != 0; --i) draw(random.Next16());
+  drawn_ = count;
+  return true;
 }
 
 void Quarantine::Evict(core::ThreadHeap& heap) {
@@ -103,18 +91,50 @@ void Quarantine::Evict(core::ThreadHeap& heap) {
   // out many small ones.
   const int64_t spare = static_cast<int64_t>(limits_->bytes / 64);
   do {
-    Leave(heap, kBatch, spare, /*into_magazines=*/true);
+    if (drawn_ == 0) Draw(heap.random());
+    // Copies, which the stores below cannot change.
+    const uint32_t* const weights = weights_;
+    int64_t budget = budget_;
+    const Held* next = block_ + block_size_;
+    const Held* const end = next - drawn_;
+    while (next != end && budget < spare) {
+      --next;
+      const core::MagazineEntry slot = next->slot();
+      const core::SizeClass size_class = next->size_class();
+      budget += weights[size_class];
+      // Both are written next by the allocation that gets the slot.
+      __builtin_prefetch(slot.slot, 1);
+      __builtin_prefetch(slot.record, 1);
+      core::Magazine& magazine = heap.magazines[size_class];
+      if (ABSL_PREDICT_FALSE(magazine.top == magazine.limit)) {
+        FileInSlab(heap, slot, size_class);
+      } else if (checked_later_ || IsFitForUse(slot, size_class)) {
+        *++magazine.top = slot;
+      }
+    }
+    budget_ = budget;
+    block_size_ = static_cast<uint32_t>(next - block_);
+    drawn_ = static_cast<uint32_t>(next - end);
   } while (budget_ < 0);
 }
 
 void Quarantine::Drain(core::ThreadHeap& heap) {
-  while (Leave(heap, kBatch, INT64_MAX, /*into_magazines=*/false) > 0) {
+  while (drawn_ != 0 || Draw(heap.random())) {
+    --drawn_;
+    const Held held = block_[--block_size_];
+    budget_ += weights_[held.size_class()];
+    FileInSlab(heap, held.slot(), held.size_class());
   }
 }
 
+void Quarantine::FileInSlab(core::ThreadHeap& heap, core::MagazineEntry slot,
+                            core::SizeClass size_class) {
+  if (IsFitForUse(slot, size_class)) heap.ReturnSlot(slot, size_class);
+}
+
 void Quarantine::CountHeld(uint64_t* slots, uint64_t* bytes) const {
-  const auto add = [&](Held held) {
-    *bytes += core::SlotSize(ClassOf(held));
+  const auto add = [&](const Held& held) {
+    *bytes += core::SlotSize(held.size_class());
     ++*slots;
   };
   for (const Held* at = oldest_ == end_ ? begin_ : oldest_; at != next_;

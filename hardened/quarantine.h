@@ -33,13 +33,13 @@ namespace hardened {
 // How much is held, as numbers of the level.
 struct QuarantineLimits {
   size_t bytes = 0;             // weight that one thread holds; 0: no quarantine
-  size_t least_weight = 0;      // what the smallest slots count for, in bytes
+  uint32_t least_weight = 0;    // what the smallest slots count for, in bytes
   uint32_t big_factor = 1;      // slots above least_weight count this many times their size
   uint32_t check_interval = 1;  // one in this many slots is checked when it leaves; 0: none
 
   // Slots that the ring must be able to hold.
   constexpr size_t capacity() const { return least_weight == 0 ? 0 : bytes / least_weight + 1; }
-  constexpr size_t WeightOf(size_t slot_size) const {
+  constexpr uint32_t WeightOf(uint32_t slot_size) const {
     return slot_size <= least_weight ? least_weight : slot_size * big_factor;
   }
 };
@@ -51,8 +51,9 @@ class Quarantine {
 
   // Holds a freed slot. `weight` is that of its size in the limits.
   // Returns: whether slots must leave now; the caller then calls Evict().
-  ABSL_ATTRIBUTE_ALWAYS_INLINE bool Add(void* slot, core::SizeClass size_class, size_t weight) {
-    *next_ = reinterpret_cast<uintptr_t>(slot) | Held{size_class} << kClassShift;
+  ABSL_ATTRIBUTE_ALWAYS_INLINE bool Add(core::MagazineEntry slot, core::SizeClass size_class,
+                                        uint32_t weight) {
+    *next_ = Held(slot, size_class);
     ++next_;
     if (ABSL_PREDICT_FALSE(next_ == end_)) next_ = begin_;
     budget_ -= static_cast<int64_t>(weight);
@@ -78,35 +79,56 @@ class Quarantine {
   void CountHeld(uint64_t* slots, uint64_t* bytes) const;
 
  private:
-  // A slot: its address, and above that its class.
-  using Held = uint64_t;
-  static constexpr unsigned kClassShift = 48;
-  // At most so many leave at a time.
+  // A slot, and its class above the address of its record: what leaves needs no descriptor.
+  class Held {
+   public:
+    Held(core::MagazineEntry slot, core::SizeClass size_class)
+        : slot_(slot.slot),
+          record_(reinterpret_cast<uintptr_t>(slot.record) | uint64_t{size_class} << kClassShift) {}
+    core::MagazineEntry slot() const {
+      constexpr uint64_t kAddress = (uint64_t{1} << kClassShift) - 1;
+      return {slot_, reinterpret_cast<core::SlotRecord*>(record_ & kAddress)};
+    }
+    core::SizeClass size_class() const {
+      return static_cast<core::SizeClass>(record_ >> kClassShift);
+    }
+
+   private:
+    static constexpr unsigned kClassShift = 48;
+    void* slot_;
+    uint64_t record_;
+  };
+  // So many are drawn at a time.
   static constexpr uint32_t kBatch = 64;
 
-  static uintptr_t AddressOf(Held held) { return held & ((Held{1} << kClassShift) - 1); }
-  static core::SizeClass ClassOf(Held held) {
-    return static_cast<core::SizeClass>(held >> kClassShift);
-  }
-  // Lets at most `most` slots leave, until `budget` is left: into magazines that have room if
-  // `into_magazines`, else into their slabs.
-  // Returns: how many.
-  uint32_t Leave(core::ThreadHeap& heap, uint32_t most, int64_t budget, bool into_magazines);
+  // Brings the next slots to leave, drawn at random from the block, to its end. Cuts the next block
+  // first when it is empty. Requires: none is drawn. Returns: false when nothing is held.
+  bool Draw(prim::RandomStream& random);
   // Requires: the block is empty. Returns: false when the ring is, too.
   bool CutBlock();
+  // Looks at one in check_interval slots. A damaged one is filed nowhere: somebody still has a
+  // pointer to it.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE bool IsFitForUse(const core::MagazineEntry& slot,
+                                                core::SizeClass size_class) {
+    return ABSL_PREDICT_TRUE(--until_check_ != 0) || CheckStillZero(slot.slot, size_class);
+  }
   // Returns: false when it is damaged, which was reported.
-  bool CheckStillZero(const void* slot, size_t size) const;
+  bool CheckStillZero(const void* slot, core::SizeClass size_class);
+  ABSL_ATTRIBUTE_NOINLINE void FileInSlab(core::ThreadHeap& heap, core::MagazineEntry slot,
+                                          core::SizeClass size_class);
 
   Held* next_;
   Held* end_;
   Held* begin_;
   int64_t budget_;
-  Held* oldest_;  // of the ring, behind the block
-  Held* block_;   // within the ring's places, not across their end
+  Held* oldest_;             // of the ring, behind the block
+  Held* block_;              // within the ring's places, not across their end
+  const uint32_t* weights_;  // of each class
   const QuarantineLimits* limits_;
+  uint64_t until_check_;
   uint32_t wipe_limit_;
-  uint32_t until_check_;
   uint32_t block_size_;
+  uint32_t drawn_;  // of the block's slots the last ones, in the order from the end
   bool checked_later_;
 };
 

@@ -15,7 +15,7 @@
 
 namespace hardened {
 
-// A life is 16 bits: the epoch in the upper 4, a count in the lower 12.
+// A life is 16 bits: the epoch in the upper 4, a number in the lower 12.
 inline constexpr unsigned kEpochShift = 12;
 inline constexpr uint16_t kLifeMask = (1 << kEpochShift) - 1;
 inline constexpr uint16_t kMaxEpoch = 15;

@@ -10,7 +10,7 @@ BUILD_PACKAGES=(bazel-bootstrap g++ binutils libabsl-dev)
 # What tools/policy needs beyond that.
 POLICY_PACKAGES=(nlohmann-json3-dev)
 # What the tests need beyond that.
-TEST_PACKAGES=(googletest libbenchmark-dev python3 "${POLICY_PACKAGES[@]}")
+TEST_PACKAGES=(googletest libbenchmark-dev python3 valgrind "${POLICY_PACKAGES[@]}")
 # What the tests outside of Bazel need beyond that.
 OUTSIDE_PACKAGES=(cmake make pkg-config)
 # What the clang and sanitizer passes need beyond that.

@@ -61,11 +61,12 @@ class ThreadHeap : public HeapFront {
   // Puts slots that the program no longer owns back into their slabs. Their records are already
   // those of dead slots, and their slabs are owned by this heap.
   void ReturnToSlabs(const MagazineEntry* entries, size_t count);
-  // The same for one slot, by its number in a slab of `slice`.
-  void ReturnSlot(const SliceDescriptor& slice, uint32_t index) {
-    Slab& slab = *Slab::OfRecords(slice.records);
-    slab.Return(index);
-    --bins_[slice.size_class].taken;
+  // The same for one slot of `size_class`.
+  void ReturnSlot(const MagazineEntry& slot, SizeClass size_class) {
+    const uintptr_t address = reinterpret_cast<uintptr_t>(slot.slot);
+    Slab& slab = *Slab::OfRecords(heap_state.FindSlice(address)->records);
+    slab.Return(slab.IndexOfRecord(slot.record));
+    --bins_[size_class].taken;
     if (!slab.listed || slab.free_count() >= slab.notice) [[unlikely]]
       Refile(slab);
   }

@@ -64,9 +64,11 @@ class RandomStream {
   }
 
   // The same from half as many random bits. Requires: 1 <= bound <= 65536.
-  uint32_t Below16(uint32_t bound) {
+  uint32_t Below16(uint32_t bound) { return Below16(bound, Next16()); }
+  // The same for who has drawn `bits` already, such as one word for four; more are drawn if needed.
+  uint32_t Below16(uint32_t bound, uint16_t bits) {
     HARDENED_DCHECK(bound >= 1 && bound <= 65536);
-    const uint32_t product = uint32_t{Next16()} * bound;
+    const uint32_t product = uint32_t{bits} * bound;
     if ((product & 0xffff) < bound) [[unlikely]]
       return BelowSlow16(product, bound);
     return product >> 16;

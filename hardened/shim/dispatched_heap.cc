@@ -30,12 +30,11 @@ using core::AllocationKind;
 template <class Policy>
 struct HeapAdapter : Heap<Policy> {
   static void* Allocate(size_t bytes) {
-    return OrNoMemory(Heap<Policy>::Allocate(bytes, AllocationKind::kMalloc));
+    return Heap<Policy>::template Allocate<SetErrno>(bytes, AllocationKind::kMalloc);
   }
   template <AllocationKind kKind>
   static void* AllocateOrThrow(size_t bytes) {
-    void* result = Heap<Policy>::Allocate(bytes, kKind);
-    return ABSL_PREDICT_TRUE(result != nullptr) ? result : NewOrThrow(bytes, 1, kKind);
+    return Heap<Policy>::template Allocate<AskNewHandler>(bytes, kKind);
   }
   template <EntryPoint kEntry>
   static void Free(void* pointer) noexcept {
@@ -46,7 +45,7 @@ struct HeapAdapter : Heap<Policy> {
     Heap<Policy>::FreeSized(pointer, bytes, kEntry);
   }
   static void* AllocateZeroed(size_t bytes) {
-    return OrNoMemory(Heap<Policy>::AllocateZeroed(bytes));
+    return Heap<Policy>::template AllocateZeroed<SetErrno>(bytes);
   }
   static void FreeOtherwise(void* pointer, EntryPoint entry) noexcept {
     Heap<Policy>::Free(pointer, entry);
@@ -160,12 +159,12 @@ constinit prim::Lock choosing;
 struct First {
   static void* Allocate(size_t bytes) {
     Choose();
-    return DispatchedHeap::Allocate(bytes, AllocationKind::kMalloc);
+    return DispatchedHeap::Allocate<SetErrno>(bytes, AllocationKind::kMalloc);
   }
   template <AllocationKind kKind>
   static void* AllocateOrThrow(size_t bytes) {
     Choose();
-    return DispatchedHeap::AllocateOrThrow(bytes, kKind);
+    return DispatchedHeap::Allocate<AskNewHandler>(bytes, kKind);
   }
   template <EntryPoint kEntry>
   static void Free(void* pointer) noexcept {
@@ -179,7 +178,7 @@ struct First {
   }
   static void* AllocateZeroed(size_t bytes) {
     Choose();
-    return DispatchedHeap::AllocateZeroed(bytes);
+    return DispatchedHeap::AllocateZeroed<SetErrno>(bytes);
   }
   static void FreeOtherwise(void* pointer, EntryPoint entry) noexcept {
     Choose();

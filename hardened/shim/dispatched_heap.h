@@ -1,10 +1,9 @@
 // DispatchedHeap: the heap of a library that has all levels. The policy of the process chooses one
 // at the first call; from then on every call goes through a sealed table of functions.
 //
-// It looks like Heap<Policy> to the rest of the shim, but for what happens without memory: malloc,
-// calloc and operator new are jumps into the table, so the functions there set errno or throw
-// themselves. Entry points and kinds are constants where they are passed, so that each has a place
-// of its own in the table and the function behind it is compiled for it.
+// It looks like Heap<Policy> to the rest of the shim. Entry points, kinds and what to do without
+// memory are constants where they are passed, so that malloc, calloc and operator new have places
+// of their own in the table and the functions behind them are compiled for them.
 //
 // Threads: all functions from any thread.
 
@@ -18,7 +17,9 @@
 #include "absl/base/attributes.h"
 #include "hardened/core/slot_record.h"
 #include "hardened/entry_point.h"
+#include "hardened/heap.h"
 #include "hardened/prim/sealed.h"
+#include "hardened/shim/failure.h"
 
 namespace hardened::shim {
 
@@ -58,17 +59,20 @@ class DispatchedHeap {
   }
 
  public:
+  template <class Failure = NullOtherwise>
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void* Allocate(size_t bytes, core::AllocationKind kind) {
-    if (kind == core::AllocationKind::kMalloc) return Call(heap_functions->allocate_malloc, bytes);
-    return AllocateAligned(/*alignment=*/1, bytes, kind);
+    if constexpr (std::is_same_v<Failure, SetErrno>) {
+      return Call(heap_functions->allocate_malloc, bytes);
+    } else if constexpr (std::is_same_v<Failure, AskNewHandler>) {
+      return kind == core::AllocationKind::kNew ? Call(heap_functions->allocate_new, bytes)
+                                                : Call(heap_functions->allocate_new_array, bytes);
+    } else {
+      return AllocateAligned(/*alignment=*/1, bytes, kind);
+    }
   }
-  // Never null.
-  ABSL_ATTRIBUTE_ALWAYS_INLINE static void* AllocateOrThrow(size_t bytes,
-                                                            core::AllocationKind kind) {
-    return kind == core::AllocationKind::kNew ? Call(heap_functions->allocate_new, bytes)
-                                              : Call(heap_functions->allocate_new_array, bytes);
-  }
-  ABSL_ATTRIBUTE_ALWAYS_INLINE static void* AllocateZeroed(size_t bytes) {
+  template <class Failure>
+  requires std::is_same_v<Failure, SetErrno> ABSL_ATTRIBUTE_ALWAYS_INLINE static void*
+  AllocateZeroed(size_t bytes) {
     return Call(heap_functions->allocate_zeroed, bytes);
   }
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void Free(void* pointer, EntryPoint entry_point) {

@@ -17,40 +17,26 @@ namespace {
 
 using core::AllocationKind;
 
-// A heap with AllocateOrThrow() sets errno itself.
-template <class Heap>
-constexpr bool kSetsErrno = requires { &Heap::AllocateOrThrow; };
-
-template <class Heap>
-ABSL_ATTRIBUTE_ALWAYS_INLINE inline void* AllocateMalloc(size_t bytes) {
-  void* result = Heap::Allocate(bytes, AllocationKind::kMalloc);
-  return kSetsErrno<Heap> ? result : OrNoMemory(result);
-}
-
-template <class Heap>
-ABSL_ATTRIBUTE_ALWAYS_INLINE inline void* AllocateZeroed(size_t bytes) {
-  void* result = Heap::AllocateZeroed(bytes);
-  return kSetsErrno<Heap> ? result : OrNoMemory(result);
-}
-
-void* AlignedOrNoMemory(size_t alignment, size_t bytes) {
-  return OrNoMemory(ActiveHeap::AllocateAligned(alignment, bytes, AllocationKind::kAligned));
+void* AllocateAligned(size_t alignment, size_t bytes) {
+  return OrSetErrno(ActiveHeap::AllocateAligned(alignment, bytes, AllocationKind::kAligned));
 }
 
 void* ReallocateAs(void* pointer, size_t bytes, EntryPoint entry_point) {
-  if (pointer == nullptr) return OrNoMemory(ActiveHeap::Allocate(bytes, AllocationKind::kMalloc));
+  if (pointer == nullptr) return ActiveHeap::Allocate<SetErrno>(bytes, AllocationKind::kMalloc);
   if (bytes == 0) {
     ActiveHeap::Free(pointer, entry_point);
     return nullptr;
   }
-  return OrNoMemory(ActiveHeap::Reallocate(pointer, bytes, entry_point));
+  return OrSetErrno(ActiveHeap::Reallocate(pointer, bytes, entry_point));
 }
 
 }  // namespace
 
 extern "C" {
 
-HARDENED_EXPORT void* malloc(size_t bytes) { return AllocateMalloc<ActiveHeap>(bytes); }
+HARDENED_EXPORT void* malloc(size_t bytes) {
+  return ActiveHeap::Allocate<SetErrno>(bytes, AllocationKind::kMalloc);
+}
 
 HARDENED_EXPORT void free(void* pointer) { ActiveHeap::Free(pointer, EntryPoint::kFree); }
 
@@ -60,7 +46,7 @@ HARDENED_EXPORT void* calloc(size_t count, size_t size) {
     errno = ENOMEM;
     return nullptr;
   }
-  return AllocateZeroed<ActiveHeap>(bytes);
+  return ActiveHeap::AllocateZeroed<SetErrno>(bytes);
 }
 
 HARDENED_EXPORT void* realloc(void* pointer, size_t bytes) {
@@ -81,7 +67,7 @@ HARDENED_EXPORT void* memalign(size_t alignment, size_t bytes) {
     errno = EINVAL;
     return nullptr;
   }
-  return AlignedOrNoMemory(std::bit_ceil(alignment), bytes);
+  return AllocateAligned(std::bit_ceil(alignment), bytes);
 }
 
 HARDENED_EXPORT void* aligned_alloc(size_t alignment, size_t bytes) {
@@ -89,7 +75,7 @@ HARDENED_EXPORT void* aligned_alloc(size_t alignment, size_t bytes) {
     errno = EINVAL;
     return nullptr;
   }
-  return AlignedOrNoMemory(alignment, bytes);
+  return AllocateAligned(alignment, bytes);
 }
 
 HARDENED_EXPORT int posix_memalign(void** out, size_t alignment, size_t bytes) {
@@ -100,7 +86,7 @@ HARDENED_EXPORT int posix_memalign(void** out, size_t alignment, size_t bytes) {
   return 0;
 }
 
-HARDENED_EXPORT void* valloc(size_t bytes) { return AlignedOrNoMemory(prim::PageSize(), bytes); }
+HARDENED_EXPORT void* valloc(size_t bytes) { return AllocateAligned(prim::PageSize(), bytes); }
 
 HARDENED_EXPORT void* pvalloc(size_t bytes) {
   const size_t page = prim::PageSize();
@@ -108,7 +94,7 @@ HARDENED_EXPORT void* pvalloc(size_t bytes) {
     errno = ENOMEM;
     return nullptr;
   }
-  return AlignedOrNoMemory(page, prim::RoundUp(bytes == 0 ? 1 : bytes, page));
+  return AllocateAligned(page, prim::RoundUp(bytes == 0 ? 1 : bytes, page));
 }
 
 HARDENED_EXPORT size_t malloc_usable_size(void* pointer) { return ActiveHeap::UsableSize(pointer); }

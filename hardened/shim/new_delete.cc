@@ -53,16 +53,6 @@ void* TryNew(size_t bytes, size_t alignment, AllocationKind kind) {
   }
 }
 
-template <class Heap>
-ABSL_ATTRIBUTE_ALWAYS_INLINE inline void* New(size_t bytes, AllocationKind kind) {
-  if constexpr (requires { &Heap::AllocateOrThrow; }) {
-    return Heap::AllocateOrThrow(bytes, kind);
-  } else {
-    void* result = Heap::Allocate(bytes, kind);
-    return ABSL_PREDICT_TRUE(result != nullptr) ? result : NewOrThrow(bytes, 1, kind);
-  }
-}
-
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline void* NewNothrow(size_t bytes, AllocationKind kind) noexcept {
   void* result = ActiveHeap::Allocate(bytes, kind);
   return ABSL_PREDICT_TRUE(result != nullptr) ? result : NewOrNull(bytes, 1, kind);
@@ -101,10 +91,10 @@ namespace shim = hardened::shim;
 using hardened::EntryPoint;
 
 HARDENED_EXPORT void* operator new(size_t bytes) {
-  return shim::New<shim::ActiveHeap>(bytes, shim::kOne);
+  return shim::ActiveHeap::Allocate<shim::AskNewHandler>(bytes, shim::kOne);
 }
 HARDENED_EXPORT void* operator new[](size_t bytes) {
-  return shim::New<shim::ActiveHeap>(bytes, shim::kArray);
+  return shim::ActiveHeap::Allocate<shim::AskNewHandler>(bytes, shim::kArray);
 }
 HARDENED_EXPORT void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
   return shim::NewNothrow(bytes, shim::kOne);

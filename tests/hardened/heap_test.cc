@@ -3,15 +3,17 @@
 #include "hardened/heap.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <map>
 #include <ostream>
-#include <random>
 #include <set>
 #include <string>
 #include <thread>
@@ -20,7 +22,6 @@
 #include "gtest/gtest.h"
 #include "tests/hardened/heap_under_test.h"
 #include "tests/preload/pattern.h"
-#include "tests/support/resident.h"
 #include "tests/support/seeded_stream.h"
 
 // Faults end the process as they do without a sanitizer.
@@ -283,27 +284,42 @@ TEST(HeapTest, AlignedBlocksAreAlignedUpToTwoMiB) {
 
 // ---- refusal
 
-// In an order in which each slab keeps some slots to the end, and the last ones wait in magazines.
-TEST(HeapTest, MemoryGoesBackAfterABurstWithoutAnotherCall) {
-  constexpr size_t kCount = 300'000;
-  SeededStream random(17);
-  std::vector<char*> blocks(kCount);
-  Free(Allocate(1));
-  const size_t before = ResidentKib();
-  ASSERT_GT(before, 0u);
-  size_t live = 0;
-  for (char*& block : blocks) {
-    const size_t bytes = 16 + random.Below(512);
-    block = Allocate(bytes);
-    memset(block, 1, bytes);
-    live += bytes;
+// Where a thread stops for a while.
+std::atomic<bool> stopped{false};
+std::atomic<bool> may_go_on{false};
+void StopForAWhile(int) {
+  stopped = true;
+  while (!may_go_on) sched_yield();
+  stopped = false;
+}
+
+// The scheduler may stop a thread between any two instructions of malloc and free; other threads
+// must not take what they see then for damage.
+TEST(HeapTest, AThreadThatIsStoppedAnywhereLooksLikeNoDamage) {
+  if (!kFeatures.sweep) GTEST_SKIP() << "nobody looks at other threads' slots at this level";
+  struct sigaction action = {};
+  action.sa_handler = &StopForAWhile;
+  ASSERT_EQ(sigaction(SIGUSR1, &action, nullptr), 0);
+  std::atomic<bool> done{false};
+  std::thread busy([&] {
+    for (size_t i = 0; !done; ++i) {
+      const size_t bytes = i % 4 == 0 ? 100 : 30'000;
+      char* block = Allocate(bytes);
+      memset(block, 1, bytes);
+      Free(block);
+    }
+  });
+  for (int round = 0; round < 300; ++round) {
+    may_go_on = false;
+    ASSERT_EQ(pthread_kill(busy.native_handle(), SIGUSR1), 0);
+    while (!stopped) sched_yield();
+    SweepEverything();
+    may_go_on = true;
+    while (stopped) sched_yield();
   }
-  // Some of it may lie where earlier tests left memory, so not compared with `before`.
-  EXPECT_GT(ResidentKib(), live >> 10);
-  std::shuffle(blocks.begin(), blocks.end(), std::mt19937(1));
-  for (char* block : blocks) Free(block);
-  // Dirty spans 16 MiB, sparse slabs 8, what magazines pin, metadata; and the quarantine.
-  EXPECT_LT(ResidentKib(), before + (44 << 10) + 2 * kFeatures.quarantine.bytes / 1024);
+  done = true;
+  busy.join();
+  signal(SIGUSR1, SIG_DFL);
 }
 
 TEST(HeapTest, WhatCannotBeIsRefusedAndErrnoStaysAsItWas) {
