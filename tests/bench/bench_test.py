@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,8 @@ import xml.dom.minidom
 BENCH = "tools/bench"
 BINARIES = pathlib.Path("tools/benchmarks")
 STUB = BINARIES / "libstub_malloc.so"
+PROBE = pathlib.Path("tools/entropy_probe/entropy_probe")
+LIGHT = pathlib.Path("hardened/shim/libhardened_light.so")
 
 sys.dont_write_bytecode = True
 loader = importlib.machinery.SourceFileLoader("bench", BENCH)
@@ -23,12 +26,13 @@ bench = importlib.util.module_from_spec(importlib.util.spec_from_loader("bench",
 sys.modules["bench"] = bench
 loader.exec_module(bench)
 import programs  # tools/bench made it known
+import randomness
 import report
 import tables
 
 
-def run_bench(*options):
-    return subprocess.run([sys.executable, BENCH, "--binaries=%s" % BINARIES, "--levels=", "--peers=", *options],
+def run_bench(*options, binaries=BINARIES):
+    return subprocess.run([sys.executable, BENCH, "--binaries=%s" % binaries, "--levels=", "--peers=", *options],
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=240)
 
 
@@ -63,7 +67,7 @@ class PatternTest(unittest.TestCase):
         self.assertGreater(len(patterns), 50)
         for pattern in patterns:
             # Large, or asleep for a second each.
-            if pattern.startswith(("footprint/", "fragmentation/", "burst/")):
+            if pattern.startswith(("footprint/", "fragmentation/", "burst/", "heap/100MB")):
                 continue
             with self.subTest(pattern):
                 plain = bench.run_driver(BINARIES / "micro", pattern, bench.Allocator("glibc"), 1)
@@ -153,6 +157,73 @@ class ReportTest(FolderTest):
         with self.assertRaises(ValueError):
             report.write(file, self.results(), {}, [("glibc", ""), ("light", "")], [])
         self.assertEqual(file.read_text(), "mine\n")
+
+
+class RandomnessTest(FolderTest):
+    def results(self, bits, seconds):
+        """Of light: placement -> its bits and its CPU time."""
+        entropy = randomness.load_entropy()
+        columns = randomness.columns(["light"], "in order$|" + "|".join(bits))
+
+        def figure(column):
+            return entropy.Entropy(100, 50, bits.get(column.placement, 0.0), 0.1, False, 0.01, 0.02)
+
+        times = {"glibc": 10.0, **{column.name: seconds.get(column.placement, 10.0) for column in columns}}
+        runs = {heap: {name: [{**run, "walk_ns": time} for run in fake(time)] for name, time in times.items()}
+                for heap in (randomness.CACHE, randomness.LARGE, randomness.PROGRAM)}
+        moments = [moment for of_pattern in randomness.MOMENTS.values() for moment in of_pattern]
+        return randomness.Results(columns, {column: {moment: figure(column) for moment in moments}
+                                            for column in columns}, runs, randomness.Sampling(2000, 1))
+
+    def test_bits_and_cost_of_the_real_library(self):
+        for file in (*BINARIES.iterdir(), PROBE):
+            if file.is_file():
+                shutil.copy(file, self.folder)
+        figures = self.folder / "figures.json"
+        done = run_bench("--randomness", "--quick", "--rounds=1", "--only=uniform", "--json=%s" % figures,
+                         "--peer=light=%s" % LIGHT, binaries=self.folder)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("100,000 allocations of churn", done.stdout)
+        in_order, uniform = json.loads(figures.read_text())["randomness"]
+        self.assertEqual((in_order["placement"], uniform["placement"]), ("in order", "uniform"))
+        for moment in ("p1-p0", "p99-p98"):
+            self.assertEqual(in_order["entropy"][moment]["bits"], 0)
+            self.assertGreater(uniform["entropy"][moment]["bits"], 7)
+        for heap in ("heap/cache", "heap/10MB", "python3 json"):
+            self.assertEqual(in_order["heaps"][heap]["ratio"], 1)
+            self.assertGreater(uniform["heaps"][heap]["ratio"], 0.5)
+
+    def test_settings_that_the_library_does_not_know_are_refused(self):
+        done = subprocess.run([PROBE, "library"], capture_output=True, text=True,
+                              env={"LD_PRELOAD": str(LIGHT.resolve()), "HARDENED_OPTIONS": "placement=1"})
+        self.assertNotEqual(done.stderr, "")
+        with self.assertRaises(bench.BenchError):
+            bench.check_settings(PROBE.resolve(), bench.Allocator(
+                "light", str(LIGHT.resolve()), (("HARDENED_OPTIONS", "placement=1"),)))
+
+    def test_the_cheapest_with_enough_bits(self):
+        results = self.results({"window 4 KiB": 6.6, "8 lanes": 3.6, "64 lanes": 9.5, "uniform": 10.5},
+                               {"window 4 KiB": 19.0, "8 lanes": 22.0, "64 lanes": 30.0, "uniform": 25.0})
+        said = randomness.findings(results)
+        self.assertIn("The cheapest placement of light with 9 bits at every moment is uniform (2.50).", said)
+        self.assertIn("Dearer than a placement of light with more bits: 8 lanes; 64 lanes.", said)
+        self.assertNotIn("with more bits: window", said)
+
+    def test_only_the_section_is_replaced(self):
+        file = self.folder / "PERFORMANCE.md"
+        results = self.results({"uniform": 10.5}, {"uniform": 25.0})
+        file.write_text("before\n")
+        randomness.write(file, results, {"cpus": 2})
+        file.write_text(file.read_text().replace("cpus 2", "old figures") + "after\n")
+        randomness.write(file, results, {"cpus": 2})
+        text = file.read_text()
+        self.assertTrue(text.startswith("before\n") and text.endswith("after\n"))
+        self.assertNotIn("old figures", text)
+        self.assertIn("| uniform | 10.50±0.10 |", text)
+        self.assertIn("(docs/%s)" % randomness.PICTURE, text)
+        chart = self.assert_svg(self.folder / "docs" / randomness.PICTURE)
+        points = [element.firstChild.data for element in chart.getElementsByTagName("title")]
+        self.assertIn("light, heap/100MB, uniform: 10.5 bits, 2.50", points)
 
 
 class ProgramTest(FolderTest):

@@ -1,5 +1,6 @@
-"""charts: bar charts of ratios as SVG, written by hand: they need no library to make or to see."""
+"""charts: charts of ratios as SVG, written by hand: they need no library to make or to see."""
 
+import dataclasses
 import math
 from xml.sax.saxutils import escape
 
@@ -74,4 +75,81 @@ def bar_chart(title, names, groups):
                  f'transform="translate({middle:.1f} {TOP + HEIGHT + 14}) rotate(-40)" '
                  f'text-anchor="end"')
         parts.append(f'<text {place}>{escape(label)}</text>')
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+# --- Curves ---------------------------------------------------------------------
+
+SERIES_COLOURS = ["#2e9e5b", "#c8372d", "#4c6b8f", "#e08a1e"]
+PANEL, PANEL_GAP, AXIS = 400, 50, 60  # width of a panel, room between two, room below
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    x: float
+    y: float
+    label: str
+    apart: bool = False  # drawn hollow, and not joined with the others
+
+
+def curve_chart(title, x_title, note, panels):
+    """Draws points, joined in the order of x, in panels side by side with the same axes.
+
+    `panels`: title -> series -> points. Labels stand at the points of the series whose y reaches
+    highest; the others have theirs as a tooltip.
+    """
+    points = [point for panel in panels.values() for of_one in panel.values() for point in of_one]
+    names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
+    colours = dict(zip(names, SERIES_COLOURS * len(names)))
+    right = max(1, math.ceil(max(point.x for point in points)))
+    low = min(1, math.floor(min(point.y for point in points) * 5) / 5)
+    high = max(1.2, math.ceil(max(point.y for point in points) * 5) / 5)
+    width = LEFT + (PANEL + PANEL_GAP) * len(panels)
+    height = TOP + GAP + HEIGHT + AXIS
+
+    def y(value):
+        return TOP + GAP + HEIGHT * (high - value) / (high - low)
+
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+             f'width="{width}" height="{height}" font-family="sans-serif" font-size="11">',
+             '<rect width="100%" height="100%" fill="#ffffff"/>',
+             f'<text x="{LEFT}" y="20" font-size="14" font-weight="bold">{escape(title)}</text>']
+    for i, name in enumerate(names):
+        parts.append(f'<rect x="{LEFT + LEGEND * i}" y="34" width="10" height="10" fill="{colours[name]}"/>'
+                     f'<text x="{LEFT + LEGEND * i + 14}" y="43">{escape(name)}</text>')
+    parts.append(f'<text x="{LEFT + LEGEND * len(names) + 14}" y="43">{escape(note)}</text>')
+    for number, (panel_title, panel) in enumerate(panels.items()):
+        left = LEFT + number * (PANEL + PANEL_GAP)
+
+        def x(value):
+            return left + PANEL * value / right
+
+        parts.append(f'<text x="{left}" y="{TOP + 4}" font-weight="bold">{escape(panel_title)}</text>')
+        for step in range(round(low * 5), round(high * 5) + 1):
+            weight = ' stroke="#000000"' if step == 5 else ' stroke="#e4e4e4"'
+            line = y(step / 5)
+            parts.append(f'<line x1="{left}" x2="{left + PANEL}" y1="{line:.1f}" y2="{line:.1f}"{weight}/>'
+                         f'<text x="{left - 6}" y="{line + 4:.1f}" text-anchor="end">{step / 5:.1f}</text>')
+        parts += [f'<text x="{x(bits):.1f}" y="{TOP + GAP + HEIGHT + 16}" text-anchor="middle">{bits}</text>'
+                  for bits in range(right + 1)]
+        parts.append(f'<text x="{left + PANEL / 2}" y="{TOP + GAP + HEIGHT + 36}" '
+                     f'text-anchor="middle">{escape(x_title)}</text>')
+        highest = max(panel, key=lambda name: max(point.y for point in panel[name]))
+        for name, of_one in panel.items():
+            joined = sorted((point for point in of_one if not point.apart), key=lambda point: point.x)
+            path = " ".join(f"{x(point.x):.1f},{y(point.y):.1f}" for point in joined)
+            parts.append(f'<polyline points="{path}" fill="none" stroke="{colours[name]}"/>')
+            for point in of_one:
+                fill = "#ffffff" if point.apart else colours[name]
+                text = f"{panel_title}, {name}, {point.label}: {point.x:.1f} bits, {point.y:.2f}"
+                parts.append(f'<circle cx="{x(point.x):.1f}" cy="{y(point.y):.1f}" r="4" fill="{fill}" '
+                             f'stroke="{colours[name]}"><title>{escape(text)}</title></circle>')
+                if name == highest:
+                    # Away from the line, which goes up; near an edge, inwards.
+                    at_edge = point.x > right - 2
+                    at_bottom = y(point.y) > y(low) - 10
+                    across, down = (-7, -3) if at_edge else (6, -5) if point.apart or at_bottom else (6, 12)
+                    parts.append(f'<text x="{x(point.x) + across:.1f}" y="{y(point.y) + down:.1f}" '
+                                 f'font-size="9" text-anchor="{"end" if at_edge else "start"}">'
+                                 f'{escape(point.label)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"

@@ -102,6 +102,9 @@ constexpr Probe kProbes[] = {
     {"fragmentation/166MB", [] { bench::Fragmentation(166'000'000); }},
     {"burst/256MiB", [] { bench::Burst(256 * kMiB); }},
     {"burst/2048MiB", [] { bench::Burst(2048 * kMiB); }},
+    {"heap/cache", [] { bench::Heap(kMiB / 2, 400, 2); }},
+    {"heap/10MB", [] { bench::Heap(10'000'000, 2, 5); }},
+    {"heap/100MB", [] { bench::Heap(100'000'000, 2, 5); }},
 };
 
 // Returns: the file that defines the malloc in use.

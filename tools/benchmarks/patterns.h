@@ -95,6 +95,10 @@ void Json(Stopwatch& watch);
 // latency_pattern.cc; prints its own figures.
 void Latency();
 
+// heap_patterns.cc; prints its own figures: nanoseconds per object that was allocated, of all calls
+// of malloc and free (change) and of walking the heap (walk).
+void Heap(size_t bytes, int rounds, int walks);  // each round replaces a quarter, then walks
+
 // footprint_patterns.cc; they print their own figures.
 void Footprint(size_t count, Sizes sizes);
 void Fragmentation(size_t bytes);  // fill, free a random half, refill with another size

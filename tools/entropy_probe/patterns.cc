@@ -163,6 +163,31 @@ void Aged(Samples& samples) {
   }
 }
 
+// ---- pairs: two allocations of one size, at first and in a heap that was used
+
+constexpr size_t kPairBytes = 64;
+
+void AddPair(Samples& samples, const char* name) {
+  const uintptr_t one = Allocate(kPairBytes);
+  const uintptr_t two = Allocate(kPairBytes);
+  samples.Add(name, kPairBytes, static_cast<int64_t>(two - one));
+}
+
+void Pairs(Samples& samples) {
+  AddPair(samples, "p1-p0");
+  for (int i = 2; i < 98; ++i) Allocate(kPairBytes);
+  AddPair(samples, "p99-p98");
+}
+
+void AgedPairs(Samples& samples) {
+  static Churn churn;
+  churn.RunTo(100'000);
+  for (int i = 0; i < kAgedSamples; ++i) {
+    churn.RunTo(churn.allocated() + kApart);
+    AddPair(samples, "at-1e5");
+  }
+}
+
 // ---- reuse: when a freed slot returns
 
 // From the address of a slot to a number; open addressing, nothing is ever taken out.
@@ -357,6 +382,8 @@ void ForkStorm(int forks) {
 const Pattern patterns[kPatterns] = {
     {"fresh", "distances of the first objects of each size, and bases", &Fresh},
     {"aged", "distances at the 10^5th and 10^6th object of a heap that lives long", &Aged},
+    {"pairs", "distances of the first allocations, all of 64 bytes", &Pairs},
+    {"aged-pairs", "the same in a heap that was used", &AgedPairs},
     {"reuse", "which of 1,000 freed slots returns, and when", &Reuse},
     {"addresses", "480 addresses, to compare whole processes", &Addresses},
     {"fork", "equal addresses among the next 32 of parent and child", &Fork},
