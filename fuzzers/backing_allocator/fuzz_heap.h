@@ -33,14 +33,18 @@ class FuzzHeap {
  public:
   static constexpr const Features& kFeatures = policies::Fuzzing::kFeatures;
 
+  template <class Failure = NullOtherwise>
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void* Allocate(size_t bytes, core::AllocationKind kind) {
-    if (!in_input) return Base::Allocate(bytes, kind);
-    return AllocateInInput({bytes, 1, kind, false, __builtin_return_address(0)});
+    if (!in_input) return Base::Allocate<Failure>(bytes, kind);
+    void* result = AllocateInInput({bytes, 1, kind, false, __builtin_return_address(0)});
+    return result != nullptr ? result : Failure::Otherwise(bytes, kind);
   }
+  template <class Failure = NullOtherwise>
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void* AllocateZeroed(size_t bytes) {
-    if (!in_input) return Base::AllocateZeroed(bytes);
-    return AllocateInInput(
-        {bytes, 1, core::AllocationKind::kMalloc, true, __builtin_return_address(0)});
+    constexpr core::AllocationKind kKind = core::AllocationKind::kMalloc;
+    if (!in_input) return Base::AllocateZeroed<Failure>(bytes);
+    void* result = AllocateInInput({bytes, 1, kKind, true, __builtin_return_address(0)});
+    return result != nullptr ? result : Failure::Otherwise(bytes, kKind);
   }
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void* AllocateAligned(size_t alignment, size_t bytes,
                                                             core::AllocationKind kind) {

@@ -1,6 +1,6 @@
 // BlockStore: small blocks of metadata, which come and go with slabs, runs and threads.
 //
-// Memory is cut into chunks of 64 KiB, each for blocks of one size. Which of them are free is
+// Memory is cut into chunks of 32 KiB, each for blocks of one size. Which of them are free is
 // written down beside the chunks, so a page without a block in use goes back to the OS: after a
 // burst the records of a million freed slots do not stay. Blocks too large for that are taken one
 // behind the other and never given back.
@@ -50,7 +50,7 @@ class BlockStore {
   size_t committed_bytes() const { return info_.committed_bytes() + blocks_.committed_bytes(); }
 
  private:
-  static constexpr size_t kChunkBytes = 64 * 1024;
+  static constexpr size_t kChunkBytes = 32 * 1024;
   static constexpr size_t kUnit = 64;
   static constexpr size_t kLists = kMaxBlock / kUnit + 1;
 

@@ -18,8 +18,8 @@ constexpr uint32_t kAdoptionProbes = 8;
 // Slots of other threads' frees that one refill takes back.
 constexpr uint32_t kCollectAtOnce = 1024;
 constexpr uint32_t kMaxRefill = 128;
-// How often what it holds may come to a full magazine, without an allocation, before it shrinks.
-constexpr size_t kManyOverflows = 32;
+// A full magazine is looked at whenever so many times what it holds came to it.
+constexpr size_t kManyOverflows = 16;
 // What it then keeps: one in so many.
 constexpr size_t kShrunkShare = 16;
 // Magazines with no more slots are left alone by housekeeping.
@@ -322,14 +322,13 @@ void ThreadHeap::Flush(SizeClass size_class) {
 bool ThreadHeap::NoteOverflow(SizeClass size_class, uint32_t slots) {
   Bin& bin = bins_[size_class];
   Magazine& magazine = magazines[size_class];
-  const uint64_t allocations = AllocationsOf(size_class);
-  if (bin.allocations_at_overflow != allocations) {
-    bin.allocations_at_overflow = allocations;
-    bin.overflows = 0;
-  }
   const size_t capacity = magazine.capacity();
   bin.overflows += slots;
-  if (bin.overflows < kManyOverflows * capacity || capacity < 2 * kShrunkShare) return false;
+  if (bin.overflows < kManyOverflows * capacity) return false;
+  bin.overflows = 0;
+  const uint64_t before = bin.allocations_at_overflow;
+  bin.allocations_at_overflow = AllocationsOf(size_class);
+  if (bin.allocations_at_overflow != before || capacity < 2 * kShrunkShare) return false;
   const size_t stays = capacity / kShrunkShare;
   FlushOldest(size_class, magazine.count() - stays);
   magazine.limit = magazine.bottom + stays;

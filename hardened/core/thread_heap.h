@@ -59,9 +59,9 @@ class ThreadHeap : public HeapFront {
   void Flush(SizeClass size_class);
 
   // Notes that `slots` came to the magazine of `size_class`, which is full, and go to their slabs.
-  // When many times what it holds did so and nobody allocated meanwhile, it gives back most of what
-  // it holds, and keeps to that until it is refilled: at random places each of its slots keeps a
-  // page of its own. Returns: whether it did.
+  // When twice in a row a multiple of what it holds did so, and nobody allocated between, it gives
+  // back most of what it holds, and keeps to that until it is refilled: at random places each of
+  // its slots keeps a page of its own. Returns: whether it did.
   bool NoteOverflow(SizeClass size_class, uint32_t slots);
 
   // Puts slots that the program no longer owns back into their slabs. Their records are already
@@ -166,7 +166,7 @@ class ThreadHeap : public HeapFront {
     Slab* head;
     uint32_t listed;
     bool scatter_next;   // the next new slab is drawn from uniformly
-    uint32_t overflows;  // since the class last allocated; NoteOverflow()
+    uint32_t overflows;  // since the magazine was last looked at; NoteOverflow()
     uint64_t allocations_at_overflow;
     uint64_t taken;  // slots drawn from slabs of this bin and not returned
   };

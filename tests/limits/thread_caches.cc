@@ -26,8 +26,8 @@ constexpr size_t kBytesOfEach = 1 << 20;
 constexpr size_t kInSlabsKib = 2 * 64 + 2 * 64 + 2 * 512;
 // Its stack, its thread heap with the entries of its magazines, records and headers of its slabs.
 constexpr size_t kOfAThreadKib = 80;
-// What all threads together leave: dirty spans and empty slabs, 16 MiB each.
-constexpr size_t kDirtyKib = 32 << 10;
+// What all threads together leave: dirty spans and empty slabs, 8 MiB each.
+constexpr size_t kDirtyKib = 16 << 10;
 
 struct QuarantineOfLevel {
   std::string_view level;
@@ -35,7 +35,7 @@ struct QuarantineOfLevel {
   size_t itself_kib;
 };
 constexpr QuarantineOfLevel kQuarantines[] = {
-    {"light", 0, 0}, {"standard", 490, 65}, {"strict", 1024, 80}};
+    {"light", 0, 0}, {"standard", 490, 131}, {"strict", 1024, 161}};
 
 QuarantineOfLevel QuarantineHere() {
   for (const QuarantineOfLevel& row : kQuarantines) {

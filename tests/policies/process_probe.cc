@@ -146,9 +146,9 @@ void NearNeighbours() {
   printf("%d\n", near);
 }
 
-// How many KiB of 12 MiB stay resident half a second after they were freed.
+// How many KiB of 6 MiB stay resident half a second after they were freed.
 void Purge() {
-  constexpr int kCount = 1500;
+  constexpr int kCount = 750;
   static char* blocks[kCount];
   const long before = static_cast<long>(ResidentKib());
   for (char*& block : blocks) {
