@@ -1,5 +1,7 @@
 #include "hardened/core/arena.h"
 
+#include <algorithm>
+
 #include "hardened/prim/check.h"
 #include "hardened/prim/system_info.h"
 
@@ -8,6 +10,8 @@ namespace {
 
 // Room for thread heaps and their plugs, besides the blocks that come with each slice.
 constexpr size_t kBlockBytesFixed = 4 << 20;
+// Spans of more slices are those of runs, whose memory is dear to make again.
+constexpr uint32_t kLargeSlices = 16;
 constexpr uint32_t kMaxGrowthSegments = 16;
 
 // An eighth of what there is: where committed memory counts as used (mlockall makes it resident,
@@ -247,11 +251,17 @@ void Arena::Release(uint32_t first, uint32_t length, bool dirty, uint64_t now_ms
   used_slices_ -= length;
   if (dirty) {
     if (dirty_slices_ == 0) dirty_since_ms_ = now_ms;
+    large_dirty_slices_ = std::min(large_dirty_slices_, dirty_slices_);
+    if (length > kLargeSlices) large_dirty_slices_ += length;
     SetDirty(first, length, true);
   }
   InsertFree(first, length, spans_[first].purpose);
-  const size_t limit = purge_policy_.dirty_limit_bytes >> kSliceShift;
-  if (dirty_slices_ > limit) PurgeLocked(limit / 2, purge_policy_.calls_per_pass);
+  const uint32_t limit = static_cast<uint32_t>(purge_policy_.dirty_limit_bytes >> kSliceShift);
+  const uint32_t large = std::min(
+      large_dirty_slices_, static_cast<uint32_t>(purge_policy_.large_limit_bytes >> kSliceShift));
+  if (dirty_slices_ > limit + large) {
+    PurgeLocked(limit / 2 + large / 2, purge_policy_.calls_per_pass);
+  }
 }
 
 void Arena::FreeSpan(uint32_t first, bool dirty, uint64_t now_ms) {

@@ -38,9 +38,10 @@ namespace hardened::core {
 
 // When free memory goes back to the OS.
 struct PurgePolicy {
-  size_t dirty_limit_bytes = 8 << 20;  // more dirty free memory than this is purged at once
-  uint64_t delay_ms = 250;             // dirty for longer than this: purged at the next chance
-  uint32_t calls_per_pass = 64;        // bound of one pass
+  size_t dirty_limit_bytes = 8 << 20;   // more dirty free memory than this is purged at once
+  size_t large_limit_bytes = 32 << 20;  // besides what was freed in spans of more than 1 MiB
+  uint64_t delay_ms = 250;              // dirty for longer than this: purged at the next chance
+  uint32_t calls_per_pass = 64;         // bound of one pass
 };
 
 struct ArenaCounters {
@@ -168,6 +169,7 @@ class Arena {
   std::atomic<uint32_t> committed_slices_{0};  // written under lock_
   uint32_t used_slices_ ABSL_GUARDED_BY(lock_) = 0;
   uint32_t dirty_slices_ ABSL_GUARDED_BY(lock_) = 0;
+  uint32_t large_dirty_slices_ ABSL_GUARDED_BY(lock_) = 0;  // of these, from large spans, at most
   uint32_t purge_cursor_ ABSL_GUARDED_BY(lock_) = 0;
   uint64_t dirty_since_ms_ ABSL_GUARDED_BY(lock_) = 0;
   Span* spans_ ABSL_GUARDED_BY(lock_) = nullptr;

@@ -173,14 +173,30 @@ Run* RunCache::Take(uint32_t slices) {
   if (bytes_.load(std::memory_order_relaxed) == 0) return nullptr;
   const prim::LockGuard guard(lock_);
   for (Run** link = &buckets_[slices % kBuckets]; *link != nullptr; link = &(*link)->next) {
-    Run* run = *link;
-    if (run->slices != slices) continue;
-    *link = run->next;
-    bytes_.store(bytes_.load(std::memory_order_relaxed) - run->page_bytes,
-                 std::memory_order_relaxed);
-    return run;
+    if ((*link)->slices == slices) return Unlink(link);
   }
   return nullptr;
+}
+
+Run* RunCache::TakeBestFit(uint32_t slices, uint32_t most) {
+  if (bytes_.load(std::memory_order_relaxed) == 0) return nullptr;
+  const prim::LockGuard guard(lock_);
+  Run** best = nullptr;
+  for (Run*& head : buckets_) {
+    for (Run** link = &head; *link != nullptr; link = &(*link)->next) {
+      const uint32_t found = (*link)->slices;
+      if (found < slices || found > most || (best != nullptr && found >= (*best)->slices)) continue;
+      best = link;
+    }
+  }
+  return best == nullptr ? nullptr : Unlink(best);
+}
+
+Run* RunCache::Unlink(Run** link) {
+  Run* run = *link;
+  *link = run->next;
+  bytes_.store(bytes_.load(std::memory_order_relaxed) - run->page_bytes, std::memory_order_relaxed);
+  return run;
 }
 
 void RunCache::PutFirst(Run& run) {
@@ -282,7 +298,10 @@ bool ResizePages(Run& run, size_t bytes);
 
 // A cached run with the size that is asked for; null when there is none.
 Run* TakeFitting(const RunLayout& layout) {
-  Run* run = run_cache.Take(static_cast<uint32_t>(layout.slices));
+  const uint32_t slices = static_cast<uint32_t>(layout.slices);
+  Run* run = run_cache.Take(slices);
+  // A long run that is cut gives its end back; new memory would cost a fault for each page.
+  if (run == nullptr && slices > kFineSlices) run = run_cache.TakeBestFit(slices, 2 * slices);
   if (run == nullptr || run->page_bytes == layout.page_bytes) return run;
   // From the start of its pages, wherever its data was.
   run->arena->SliceAt(run->data).released = true;

@@ -131,6 +131,8 @@ class RunCache {
  public:
   // A cached run with a span of `slices`, or null.
   Run* Take(uint32_t slices) ABSL_LOCKS_EXCLUDED(lock_);
+  // The smallest in the lists with a span of `slices` up to `most`, or null.
+  Run* TakeBestFit(uint32_t slices, uint32_t most) ABSL_LOCKS_EXCLUDED(lock_);
   // Returns: false when the run does not belong into the cache.
   bool Put(Run& run, uint64_t now_ms) ABSL_LOCKS_EXCLUDED(lock_);
   // Gives runs back that were freed more than `delay_ms` ago.
@@ -146,6 +148,7 @@ class RunCache {
   static constexpr size_t kBuckets = 64;
   static constexpr size_t kFirst = 16;
 
+  Run* Unlink(Run** link) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Returns: false when there is no room for it.
   bool PutBehind(Run& run) ABSL_LOCKS_EXCLUDED(lock_);
   // Into the first stage; the run that was there goes behind, or back to its arena.
