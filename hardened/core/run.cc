@@ -50,6 +50,24 @@ void Describe(Run& run) {
   slice.released = false;
 }
 
+bool IsDescribedBy(const SliceDescriptor& slice, const Run& run) {
+  return slice.use == SliceUse::kRun && !slice.released && slice.records == &run.record;
+}
+
+// See LiveRunAt(). What is known about the former use of the slices stays.
+void SetSignposts(Run& run) {
+  const uint64_t end = uint64_t{run.first_slice} + run.slices;
+  for (uint64_t step = 1; step < end; step *= 2) {
+    const uint64_t index = RoundUpTo(run.first_slice, step);
+    if (index >= end) return;
+    SliceDescriptor& slice = run.arena->slices()[index];
+    if (IsDescribedBy(slice, run)) continue;
+    slice.records = &run.record;
+    slice.use = SliceUse::kSignpost;
+    slice.released = true;
+  }
+}
+
 void InstallTailGuard(Run& run) {
   run.tail_guarded = run.arena->pages().InstallGuard(
       Pointer(DataEnd(run)), SpanEnd(run) - DataEnd(run), prim::GuardChange::kWhole);
@@ -314,6 +332,7 @@ Run* MakeRun(ThreadHeap& heap, const RunLayout& layout, size_t alignment, bool* 
   run->first_slice = span.first;
   run->slices = static_cast<uint32_t>(layout.slices);
   run->page_bytes = layout.page_bytes;
+  SetSignposts(*run);
   const uintptr_t start = SpanStart(*run);
   size_t front = layout.front;
   if (alignment <= page && heap_constants->options.random_run_guards) {
@@ -353,6 +372,26 @@ Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero,
   Describe(*run);
   heap.CountRun(1, 1, static_cast<int64_t>(layout.page_bytes));
   return run;
+}
+
+const Run* LiveRunAt(uintptr_t address) {
+  const Arena* arena = heap_state.FindArena(address);
+  if (arena == nullptr) return nullptr;
+  for (uint32_t index = arena->SliceIndex(address);; index &= index - 1) {
+    const SliceDescriptor& slice = arena->slices()[index];
+    if (slice.use == SliceUse::kRun || slice.use == SliceUse::kSignpost) {
+      // Perhaps not a Run any more: metadata is never unmapped, but used again.
+      const Run* run = Run::OfRecord(slice.records);
+      const uintptr_t data = run->data;
+      // Pairs with the release store that makes a run live: then all it says is its own.
+      if (arena->Contains(data) && IsDescribedBy(arena->SliceAt(data), *run) &&
+          IsLive(run->record.load(std::memory_order_acquire)) &&
+          address - run->pages <= run->page_bytes) {
+        return run;
+      }
+    }
+    if (index == 0) return nullptr;
+  }
 }
 
 void FreeRun(Run& run, size_t hold_bytes) {
@@ -418,6 +457,7 @@ bool ResizePages(Run& run, size_t bytes) {
       }
       run.slices = static_cast<uint32_t>(slices);
       run.page_bytes = wanted;
+      SetSignposts(run);
       InstallTailGuard(run);
     } else {
       if (run.tail_guarded && !pages.RemoveGuard(Pointer(DataEnd(run)), new_end - DataEnd(run),
