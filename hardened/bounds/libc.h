@@ -1,9 +1,9 @@
 // What is left to libc: moving and filling memory, and the length of strings.
 //
-// memmove and memset are the next definitions behind this library's own. They are looked up at the
-// first call after this library was relocated; before that, and while dlsym itself calls them,
-// plain loops do the work. memmove does for memcpy as well: glibc has one function for both, and
-// programs older than its memcpy@GLIBC_2.14 were promised that overlaps are allowed.
+// memmove, memset and wmemset are the next definitions behind this library's own. They are looked
+// up at the first call after this library was relocated; before that, and while dlsym itself calls
+// them, plain loops do the work. memmove does for memcpy as well: glibc has one function for both,
+// and programs older than its memcpy@GLIBC_2.14 were promised that overlaps are allowed.
 //
 // string.h is not included: with _FORTIFY_SOURCE it defines what this library defines.
 //

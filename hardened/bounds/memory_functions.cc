@@ -13,11 +13,14 @@ size_t WideBytes(size_t count) {
   return __builtin_mul_overflow(count, sizeof(wchar_t), &bytes) ? SIZE_MAX : bytes;
 }
 
-void* Copy(const char* function, void* to, const void* from, size_t bytes) {
-  CheckCopy(function, to, from, bytes);
+[[gnu::always_inline]] inline void* Copy(const char* function, void* to, const void* from,
+                                         size_t bytes) {
+  Check(function, to, bytes, Access::kWrite);
+  Check(function, from, bytes, Access::kRead);
   return Move(to, from, bytes);
 }
-wchar_t* CopyWide(const char* function, wchar_t* to, const wchar_t* from, size_t count) {
+[[gnu::always_inline]] inline wchar_t* CopyWide(const char* function, wchar_t* to,
+                                                const wchar_t* from, size_t count) {
   return static_cast<wchar_t*>(Copy(function, to, from, WideBytes(count)));
 }
 
