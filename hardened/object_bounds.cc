@@ -4,7 +4,7 @@
 #include "absl/base/optimization.h"
 #include "hardened/bad_pointer.h"
 #include "hardened/core/heap_state.h"
-#include "hardened/core/run.h"
+#include "hardened/core/run_signposts.h"
 #include "hardened/events.h"
 #include "hardened/heap_plugs.h"
 #include "hardened/prim/raw_writer.h"

@@ -5,7 +5,7 @@
 // The data starts anywhere in the first slices of its span, so the space that a run leaves of its
 // slices becomes guard, and its place within them can be random. One Run in the metadata and one
 // slice descriptor, that of the slice in which the data starts, describe it. From any other address
-// in it the way leads over signposts (LiveRunAt).
+// in it the way leads over signposts (run_signposts.h).
 //
 // Freed runs are kept for a while with their guards, for the next request of about their size:
 // giving a run back costs system calls and page faults on the way back. Above 1 MiB spans come in
@@ -73,13 +73,6 @@ enum class RunPlacement : uint8_t {
 // Returns: null when memory is exhausted.
 Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero,
                  RunPlacement placement = RunPlacement::kByLevel);
-
-// The live run whose pages hold `address`, or end there; null when there is none. Lock-free.
-//
-// A span that starts at slice a has signposts at a rounded up to each power of two, log2 of its
-// length. Clearing the lowest bits of a slice's index, one after the other, meets one of them
-// before it leaves the span. What a signpost names is believed when the run says the same.
-const Run* LiveRunAt(uintptr_t address);
 
 // Gives back a run that the caller has claimed (its record is kFreedRecord). It is held as guarded
 // address space while no more than `hold_bytes` are, 0: not at all.
