@@ -24,6 +24,15 @@ size_t WideBytes(size_t count) {
   return static_cast<wchar_t*>(Copy(function, to, from, WideBytes(count)));
 }
 
+void* Set(void* to, int value, size_t bytes) {
+  Check("memset", to, bytes, Access::kWrite);
+  return Fill(to, value, bytes);
+}
+wchar_t* SetWide(wchar_t* to, wchar_t value, size_t count) {
+  Check("wmemset", to, WideBytes(count), Access::kWrite);
+  return FillWide(to, value, count);
+}
+
 // What the fortified forms promise: no more than the compiler knows to be there.
 void Fortify(size_t wanted, size_t known) {
   if (wanted > known) __chk_fail();
@@ -46,10 +55,7 @@ EXPORT void* mempcpy(void* to, const void* from, size_t bytes) {
 }
 EXPORT void bcopy(const void* from, void* to, size_t bytes) { Copy("bcopy", to, from, bytes); }
 
-EXPORT void* memset(void* to, int value, size_t bytes) {
-  Check("memset", to, bytes, Access::kWrite);
-  return Fill(to, value, bytes);
-}
+EXPORT void* memset(void* to, int value, size_t bytes) { return Set(to, value, bytes); }
 EXPORT void bzero(void* to, size_t bytes) {
   Check("bzero", to, bytes, Access::kWrite);
   Fill(to, 0, bytes);
@@ -65,8 +71,7 @@ EXPORT wchar_t* wmempcpy(wchar_t* to, const wchar_t* from, size_t count) {
   return CopyWide("wmempcpy", to, from, count) + count;
 }
 EXPORT wchar_t* wmemset(wchar_t* to, wchar_t value, size_t count) {
-  Check("wmemset", to, WideBytes(count), Access::kWrite);
-  return FillWide(to, value, count);
+  return SetWide(to, value, count);
 }
 
 // _FORTIFY_SOURCE. Sizes that the compiler knows count first, as they do in libc.
@@ -85,7 +90,7 @@ EXPORT void* __mempcpy_chk(void* to, const void* from, size_t bytes, size_t know
 }
 EXPORT void* __memset_chk(void* to, int value, size_t bytes, size_t known) {
   Fortify(bytes, known);
-  return memset(to, value, bytes);
+  return Set(to, value, bytes);
 }
 EXPORT wchar_t* __wmemcpy_chk(wchar_t* to, const wchar_t* from, size_t count, size_t known) {
   Fortify(count, known);
@@ -101,7 +106,7 @@ EXPORT wchar_t* __wmempcpy_chk(wchar_t* to, const wchar_t* from, size_t count, s
 }
 EXPORT wchar_t* __wmemset_chk(wchar_t* to, wchar_t value, size_t count, size_t known) {
   Fortify(count, known);
-  return wmemset(to, value, count);
+  return SetWide(to, value, count);
 }
 
 }  // extern "C"

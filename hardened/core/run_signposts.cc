@@ -29,9 +29,11 @@ const Run* LiveRunAt(uintptr_t address) {
   if (arena == nullptr) return nullptr;
   for (uint32_t index = arena->SliceIndex(address);; index &= index - 1) {
     const SliceDescriptor& slice = arena->slices()[index];
-    if (slice.use == SliceUse::kRun || slice.use == SliceUse::kSignpost) {
-      // Perhaps not a Run any more: metadata is never unmapped, but used again.
-      const Run* run = Run::OfRecord(slice.records);
+    // On the way lie slices that are none of the run's and may be changing: null, or the metadata
+    // of anything. That is never unmapped, but used again.
+    SlotRecord* records = slice.records;
+    if ((slice.use == SliceUse::kRun || slice.use == SliceUse::kSignpost) && records != nullptr) {
+      const Run* run = Run::OfRecord(records);
       const uintptr_t data = run->data;
       // Pairs with the release store that makes a run live: then all it says is its own.
       if (arena->Contains(data) && IsDescribedBy(arena->SliceAt(data), *run) &&
