@@ -50,6 +50,24 @@ TEST(ObjectBoundsTest, EverySizeOfASlotIsExact) {
   }
 }
 
+TEST(ObjectBoundsTest, WhatASlabLeavesBehindItsLastSlotHasNoBound) {
+  for (unsigned c = 0; c < core::kSizeClassCount; ++c) {
+    const size_t size = core::SlotSize(static_cast<core::SizeClass>(c));
+    char* block = Allocate(size - 8);
+    const core::SliceDescriptor* slice = core::heap_state.FindSlice(AddressOf(block));
+    const size_t slot_size = core::kSlotSizes[slice->size_class];
+    if (slice->use != core::SliceUse::kSlab || slice->slot_count * slot_size > core::kSliceSize) {
+      Free(block);  // a sample, or a slab of several slices
+      continue;
+    }
+    const uintptr_t start = AddressOf(block) & ~(core::kSliceSize - 1);
+    for (size_t i = slice->slot_count * slot_size; i < core::kSliceSize; ++i) {
+      ASSERT_EQ(BytesFrom(start + i), kNoBound) << size << " " << i;
+    }
+    Free(block);
+  }
+}
+
 TEST(ObjectBoundsTest, EveryByteOfARunIsFound) {
   SeededStream random(1);
   std::vector<std::pair<char*, size_t>> runs;
