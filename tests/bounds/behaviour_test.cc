@@ -224,7 +224,7 @@ TEST(BehaviourTest, NothingIsCopiedFromAndToNowhere) {
   void* volatile nowhere = nullptr;
   EXPECT_EQ(memcpy(nowhere, nowhere, 0), nullptr);
   EXPECT_EQ(memmove(nowhere, nowhere, 0), nullptr);
-  EXPECT_EQ(memset(nowhere, 1, 0), nullptr);
+  EXPECT_EQ(memset(nowhere, 1, (0)), nullptr);
   char* block = static_cast<char*>(malloc(16));
   EXPECT_EQ(memcpy(block + 16, block, 0), block + 16);  // one past the end is a valid pointer
   EXPECT_EQ(strncpy(block + 16, "x", 0), block + 16);
