@@ -34,6 +34,7 @@ bool EventOf(prim::CorruptionKind kind, Event* event) {
       *event = Event::kSizedDelete;
       return true;
     case CorruptionKind::kCanaryClobbered:
+    case CorruptionKind::kOverflowingCall:
       *event = Event::kCanary;
       return true;
     case CorruptionKind::kWriteAfterFree:

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "hardened/core/heap_state.h"
+#include "hardened/core/run_signposts.h"
 #include "hardened/prim/check.h"
 
 namespace hardened::core {
@@ -333,6 +334,7 @@ Run* MakeRun(ThreadHeap& heap, const RunLayout& layout, size_t alignment, bool* 
   run->first_slice = span.first;
   run->slices = static_cast<uint32_t>(layout.slices);
   run->page_bytes = layout.page_bytes;
+  SetSignposts(*run);
   const uintptr_t start = SpanStart(*run);
   size_t front = layout.front;
   if (alignment <= page && heap_constants->options.random_run_guards) {
@@ -437,6 +439,7 @@ bool ResizePages(Run& run, size_t bytes) {
       }
       run.slices = static_cast<uint32_t>(slices);
       run.page_bytes = wanted;
+      SetSignposts(run);
       InstallTailGuard(run);
     } else {
       if (run.tail_guarded && !pages.RemoveGuard(Pointer(DataEnd(run)), new_end - DataEnd(run),

@@ -4,7 +4,8 @@
 //
 // The data starts anywhere in the first slices of its span, so the space that a run leaves of its
 // slices becomes guard, and its place within them can be random. One Run in the metadata and one
-// slice descriptor, that of the slice in which the data starts, describe it.
+// slice descriptor, that of the slice in which the data starts, describe it. From any other address
+// in it the way leads over signposts (run_signposts.h).
 //
 // Freed runs are kept for a while with their guards, for the next request of about their size:
 // giving a run back costs system calls and page faults on the way back. Above 1 MiB spans come in

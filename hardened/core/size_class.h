@@ -92,6 +92,20 @@ constexpr ExactDivisor ExactDivisorOf(uint32_t size) {
   return {inverse, static_cast<uint8_t>(shift)};
 }
 
+// The slot that holds a byte: the offset within a slab (below 2^19) divided by the slot size,
+// rounded down. Greater offsets give some number beyond every slot count.
+inline constexpr unsigned kReciprocalShift = 35;
+inline constexpr auto kReciprocals = [] {
+  std::array<uint32_t, kSizeClassCount> reciprocals{};
+  for (unsigned c = 0; c < reciprocals.size(); ++c) {
+    reciprocals[c] = static_cast<uint32_t>((uint64_t{1} << kReciprocalShift) / kSlotSizes[c] + 1);
+  }
+  return reciprocals;
+}();
+constexpr uint64_t SlotIndexAt(uint32_t offset, SizeClass size_class) {
+  return offset * uint64_t{kReciprocals[size_class]} >> kReciprocalShift;
+}
+
 static_assert(SlotSize(kSizeClassCount - 1) == kMaxSlotSize);
 static_assert(ExactDivisorOf(48).inverse * 3u == 1u);
 

@@ -1,8 +1,9 @@
 // SliceDescriptor: what one slice (64 KiB of a segment) is used for, as the free walk needs it.
 //
 // Arenas hold them in a flat array, indexed by (address - arena base) >> 16. All slices of a slab
-// carry the same description; of a run only the slice in which its data starts. Memory that was
-// never used reads as zero: no owner, no slots.
+// carry the same description; of a run only the slice in which its data starts. A few others of its
+// span are signposts (kSignpost): their records lead to the run, or to a former one. Memory that
+// was never used reads as zero: no owner, no slots.
 //
 // When a slab or run is given back, owner becomes null and released is set, but the geometry stays
 // until the slice is used again: a late second free can still be told from a wild pointer.
@@ -25,7 +26,8 @@ namespace hardened::core {
 class ThreadHeap;
 
 // kZeroSize: a slab without an owner whose memory is guarded; its slots are allocations of 0 bytes.
-enum class SliceUse : uint8_t { kNone = 0, kSlab, kRun, kZeroSize };
+// kSignpost: always released; besides records, the geometry is that of whatever was there before.
+enum class SliceUse : uint8_t { kNone = 0, kSlab, kRun, kZeroSize, kSignpost };
 
 struct SliceDescriptor {
   std::atomic<ThreadHeap*> owner;  // of the slab; null for runs and for slices without a slab

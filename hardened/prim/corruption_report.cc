@@ -40,8 +40,9 @@ constexpr std::array<KindText, kCorruptionKinds> kKindTexts = {{
     {"size mismatch", "the size given here is not the size that was asked for"},
     {"access outside an allocation", "something touched the guard beside an allocation"},
     {"use after free", "something touched memory after it was freed"},
+    {"heap overflow by a call", "this call would go beyond the end of this allocation"},
 }};
-static_assert(static_cast<int>(CorruptionKind::kUseAfterFree) + 1 == kCorruptionKinds);
+static_assert(static_cast<int>(CorruptionKind::kOverflowingCall) + 1 == kCorruptionKinds);
 
 const KindText& TextOf(CorruptionKind kind) {
   // A damaged kind must not take the report down with it.

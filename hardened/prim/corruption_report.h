@@ -32,8 +32,9 @@ enum class CorruptionKind : uint8_t {
   kSizeMismatch,        // sized free with another size
   kHeapOverflow,        // a fault on a guard beside an allocation
   kUseAfterFree,        // a fault on freed, guarded memory
+  kOverflowingCall,     // memcpy or its like was about to pass the end of an allocation
 };
-inline constexpr int kCorruptionKinds = 13;
+inline constexpr int kCorruptionKinds = 14;
 
 // "double free".
 std::string_view CorruptionKindName(CorruptionKind kind);

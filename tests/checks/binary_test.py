@@ -9,6 +9,8 @@ import unittest
 
 LEVELS = ("light", "standard", "strict")
 EXPORTED = "tests/golden/exported_symbols.txt"
+BOUNDS = "hardened/bounds/libhardened_bounds.so"
+BOUNDS_EXPORTED = "tests/golden/bounds_symbols.txt"
 
 # What a malloc cannot call: it allocates, locks, parses locale, or needs the C++ runtime.
 FORBIDDEN = re.compile(
@@ -39,12 +41,27 @@ class BinaryTest(unittest.TestCase):
             needed = re.findall(r"\(NEEDED\).*\[(.*)\]", run("readelf", "-dW", file))
             self.assertEqual(needed, ["libc.so.6"])
 
+    def check_exports(self, file, list_of_symbols):
+        golden = pathlib.Path(list_of_symbols).read_text(encoding="utf-8").split("\n")
+        text = run("nm", "-D", "--defined-only", "--demangle", file)
+        found = sorted(line.split(" ", 2)[2] for line in text.splitlines()) + [""]
+        self.assertEqual(found, golden, "%s should be:\n%s" % (list_of_symbols, "\n".join(found)))
+
     def test_exports_the_golden_list_and_nothing_else(self):
-        golden = pathlib.Path(EXPORTED).read_text(encoding="utf-8").split("\n")
         for file in self.each():
-            text = run("nm", "-D", "--defined-only", "--demangle", file)
-            found = sorted(line.split(" ", 2)[2] for line in text.splitlines()) + [""]
-            self.assertEqual(found, golden, "%s should be:\n%s" % (EXPORTED, "\n".join(found)))
+            self.check_exports(file, EXPORTED)
+        self.check_exports(BOUNDS, BOUNDS_EXPORTED)
+
+    def test_the_bounds_need_libc_only_and_none_of_what_they_replace(self):
+        self.assertEqual(re.findall(r"\(NEEDED\).*\[(.*)\]", run("readelf", "-dW", BOUNDS)), ["libc.so.6"])
+        text = run("nm", "-D", "--undefined-only", BOUNDS)
+        undefined = {name_of(line.split()[-1]) for line in text.splitlines()}
+        self.assertLessEqual({"hardened_bytes_from", "hardened_report_overflow", "dlsym"}, undefined)
+        self.assertEqual([s for s in undefined - {"dlsym"} if FORBIDDEN.match(s)], [])
+        # A call of its own function, as its code would make it through the linkage table.
+        relocations = run("readelf", "-rW", BOUNDS)
+        for symbol in pathlib.Path(BOUNDS_EXPORTED).read_text(encoding="utf-8").split():
+            self.assertNotRegex(relocations, r"\s%s(@|\s)" % symbol)
 
     def test_nothing_forbidden_is_undefined(self):
         for file in self.each():

@@ -52,6 +52,7 @@ class CheckLayersTest(unittest.TestCase):
             "hardened": "hardened",
             "policies": "policies",
             "shim": "hardened/shim",
+            "bounds": "hardened/bounds",
         }
         allowed = {
             "prim": ["prim"],
@@ -59,6 +60,7 @@ class CheckLayersTest(unittest.TestCase):
             "hardened": ["prim", "core", "hardened"],
             "policies": ["prim", "hardened", "policies"],
             "shim": ["prim", "core", "hardened", "policies", "shim"],
+            "bounds": ["bounds"],
         }
         for layer, folder in folders.items():
             for other, target in folders.items():
@@ -67,6 +69,10 @@ class CheckLayersTest(unittest.TestCase):
                     self.passes(folder + "/x.cc", text)
                 else:
                     self.refuses(folder + "/x.cc", text, 2, "%s may not include %s" % (layer, other))
+
+    def test_the_bounds_see_the_public_interface_only(self):
+        self.passes("hardened/bounds/x.cc", '#include "hardened/hardened.h"\n')
+        self.refuses("hardened/bounds/x.cc", '#include "hardened/events.h"\n', 1, "bounds may not include hardened")
 
     def test_angle_brackets_hide_no_layer(self):
         self.refuses("hardened/prim/x.h", "#include <hardened/core/slab.h>\n", 1, "may not include core")

@@ -117,5 +117,19 @@ INSTANTIATE_TEST_SUITE_P(Slabs, IndexOfTest,
                                          Bases{"High", uint64_t{0x7ffffffb0000}}),
                          [](const auto& row) { return row.param.name; });
 
+TEST(SizeClassTest, EveryByteOfASlabBelongsToTheSlotThatItsOffsetSays) {
+  for (unsigned c = 0; c < kSizeClassCount; ++c) {
+    const SizeClass size_class = static_cast<SizeClass>(c);
+    const uint32_t size = static_cast<uint32_t>(SlotSize(size_class));
+    const uint32_t end = static_cast<uint32_t>(SlabSlices(size_class) * kSliceSize);
+    for (uint32_t offset = 0; offset < end; ++offset) {
+      ASSERT_EQ(SlotIndexAt(offset, size_class), offset / size) << size << " " << offset;
+    }
+    for (uint32_t offset : {end, 1u << 24, UINT32_MAX}) {
+      EXPECT_GE(SlotIndexAt(offset, size_class), SlotsPerSlab(size_class)) << size;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace hardened::core

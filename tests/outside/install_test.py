@@ -10,7 +10,7 @@ import unittest
 from support import ROOT, check_consumer, run, temporary_folder
 
 LEVELS = ("light", "standard", "strict", "paranoid")
-LIBRARIES = ["lib/libhardened.so"] + ["lib/libhardened_%s.so" % level for level in LEVELS]
+LIBRARIES = ["lib/libhardened.so"] + ["lib/libhardened_%s.so" % name for name in LEVELS + ("bounds",)]
 
 
 def install(*options, **more):

@@ -105,7 +105,7 @@ TEST(CorruptionReportTest, EveryKindHasItsNameAndItsOwnMeaning) {
       "canary clobbered", "write after free",
       "bad link",         "allocation kind mismatch",
       "size mismatch",    "access outside an allocation",
-      "use after free"};
+      "use after free",   "heap overflow by a call"};
   std::set<std::string_view> meanings;
   for (int i = 0; i < kCorruptionKinds; ++i) {
     const auto kind = static_cast<CorruptionKind>(i);

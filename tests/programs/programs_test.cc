@@ -26,6 +26,7 @@ namespace {
 struct Level {
   const char* name;
   const char* variable;  // holds the path of the level's library
+  bool bounds = false;   // bounded memcpy and its family besides
 };
 
 void PrintTo(const Level& level, std::ostream* out) { *out << level.name; }
@@ -34,6 +35,7 @@ constexpr Level kLevels[] = {
     {"Light", "HARDENED_LIGHT"},
     {"Standard", "HARDENED_STANDARD"},
     {"Strict", "HARDENED_STRICT"},
+    {"StandardWithBounds", "HARDENED_STANDARD", /*bounds=*/true},
 };
 
 struct Program {
@@ -137,9 +139,13 @@ Outcome RunScript(const std::string& script, const std::vector<std::string>& mor
   return outcome;
 }
 
-std::string LibraryOf(const Level& level) {
-  const char* path = getenv(level.variable);
+std::string PathIn(const char* variable) {
+  const char* path = getenv(variable);
   return path == nullptr ? "" : std::filesystem::absolute(path).string();
+}
+std::string LibraryOf(const Level& level) { return PathIn(level.variable); }
+std::string PreloadOf(const Level& level) {
+  return (level.bounds ? PathIn("HARDENED_BOUNDS") + ":" : "") + LibraryOf(level);
 }
 
 std::string Tail(const std::string& text) { return text.size() < 600 ? text : text.substr(text.size() - 600); }
@@ -155,7 +161,7 @@ TEST_P(ProgramsTest, BehavesTheSameWithTheLibraryPreloaded) {
   ASSERT_TRUE(std::filesystem::exists(library)) << level.variable << "=" << library;
 
   const Outcome plain = RunScript(program.script, {});
-  const Outcome preloaded = RunScript(program.script, {"LD_PRELOAD=" + library});
+  const Outcome preloaded = RunScript(program.script, {"LD_PRELOAD=" + PreloadOf(level)});
   ASSERT_TRUE(WIFEXITED(plain.status)) << plain.err;
   ASSERT_FALSE(plain.out.empty()) << plain.err;
   EXPECT_EQ(preloaded.status, plain.status) << Tail(preloaded.err);
@@ -177,7 +183,7 @@ class PreloadTest : public ::testing::TestWithParam<Level> {};
 TEST_P(PreloadTest, MallocIsBoundToTheLibraryAndNeverToLibc) {
   const std::string library = LibraryOf(GetParam());
   ASSERT_TRUE(std::filesystem::exists(library)) << GetParam().variable << "=" << library;
-  const Outcome outcome = RunScript("ls /", {"LD_PRELOAD=" + library, "LD_DEBUG=bindings"});
+  const Outcome outcome = RunScript("ls /", {"LD_PRELOAD=" + PreloadOf(GetParam()), "LD_DEBUG=bindings"});
   ASSERT_EQ(outcome.status, 0) << Tail(outcome.err);
   bool bound = false;
   std::istringstream lines(outcome.err);

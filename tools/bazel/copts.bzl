@@ -117,13 +117,14 @@ def malloc_library(name, copts, policy, preload = None, srcs = [], tags = [], vi
 
 _VERSION_SCRIPT = "//hardened/shim:exported_symbols.lds"
 
-def hardened_preload_library(name, dep, tags = []):
+def hardened_preload_library(name, dep, tags = [], version_script = _VERSION_SCRIPT):
     """Links lib<name>.so for LD_PRELOAD; building //pkg:all checks what it needs.
 
     Args:
       name: the library's name, without "lib" and ".so".
-      dep: the cc_library (alwayslink) with the malloc family.
+      dep: the cc_library (alwayslink) with what it exports.
       tags: of the library.
+      version_script: names what it exports.
     """
     so = "lib%s.so" % name
 
@@ -133,11 +134,11 @@ def hardened_preload_library(name, dep, tags = []):
     # and drops both.
     cc_binary(
         name = so,
-        additional_linker_inputs = [_VERSION_SCRIPT],
+        additional_linker_inputs = [version_script],
         features = ["-supports_start_end_lib"],  # gold's and lld's option alone
         linkopts = [
             "-fuse-ld=bfd",
-            "-Wl,--version-script=$(location %s)" % _VERSION_SCRIPT,
+            "-Wl,--version-script=$(location %s)" % version_script,
             "-Wl,-soname," + so,
             "-Wl,-z,now",
             "-Wl,-z,relro",
