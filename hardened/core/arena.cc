@@ -8,7 +8,8 @@
 namespace hardened::core {
 namespace {
 
-// Room for thread heaps and their plugs, besides the blocks that come with each slice.
+// Room for thread heaps and their plugs, besides the blocks that come with each slice; in a small
+// arena an eighth of it.
 constexpr size_t kBlockBytesFixed = 4 << 20;
 // Spans of more slices are those of runs, whose memory is dear to make again.
 constexpr uint32_t kLargeSlices = 16;
@@ -43,8 +44,8 @@ bool Arena::Create(prim::PageSource& pages, size_t heap_bytes, size_t block_byte
   const size_t slice_bytes = RoundUpTo(slice_count * sizeof(SliceDescriptor), page);
   const size_t span_bytes = RoundUpTo(slice_count * sizeof(Span), page);
   const size_t dirty_bytes = RoundUpTo(slice_count / 8 + 8, page);
-  const size_t block_bytes =
-      RoundUpTo(slice_count * block_bytes_per_slice + kBlockBytesFixed, page);
+  const size_t block_bytes = RoundUpTo(
+      slice_count * block_bytes_per_slice + std::min(kBlockBytesFixed, heap_bytes / 8), page);
   const size_t info_bytes = RoundUpTo(BlockStore::InfoBytes(block_bytes), page);
   const size_t metadata_bytes =
       2 * page + slice_bytes + span_bytes + dirty_bytes + info_bytes + block_bytes;

@@ -1,5 +1,6 @@
 #include "hardened/core/heap_state.h"
 
+#include <algorithm>
 #include <new>
 
 #include "hardened/prim/entropy.h"
@@ -14,6 +15,8 @@ namespace {
 constexpr size_t kLargestCage = size_t{1} << 40;
 // With a limit on address space: no cage beyond this share of what is left.
 constexpr size_t kLimitShare = 4;
+// ... and no more held runs than this share of the cage.
+constexpr size_t kHeldShare = 4;
 
 // Blocks of metadata for each slice: the most that slabs of the smallest class need. Where address
 // space is limited, what a usual mix of sizes needs; AllocateMetadata() looks elsewhere for more.
@@ -42,6 +45,13 @@ bool HeapState::Start(const CoreOptions& options, const char* level, bool (*befo
   constants.cage_base = first_arena_.base();
   constants.cage_bytes = first_arena_.heap_bytes();
   constants.cage_slices = first_arena_.slices();
+  // Where address space is limited: guards of slabs would take a third of it, held runs what slabs
+  // need later.
+  if (constants.cage_bytes < kLargestCage) {
+    constants.options.guard_slab_interval = 0;
+    constants.options.run_hold_bytes =
+        std::min(options.run_hold_bytes, constants.cage_bytes / kHeldShare);
+  }
   {
     const prim::LockGuard guard(arenas_lock_);
     constants.link_keys.pad_key = LinkKey(random_);
