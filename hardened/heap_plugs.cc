@@ -5,7 +5,6 @@
 #include "hardened/guarded_sample.h"
 #include "hardened/prim/environment.h"
 #include "hardened/prim/lock.h"
-#include "hardened/prim/page_source.h"
 #include "hardened/zero_size.h"
 
 namespace hardened {
@@ -98,7 +97,6 @@ bool StartOnce(const Features& features) {
     active = features;
     ConfigureFeatures(&active);
     active_features.Seal();
-    prim::linux_page_source.ExcludeFromDumps(&zero_size_slots, sizeof(zero_size_slots));
   }
   core::CoreOptions options = active_features->core;
   options.plug.prepare = &Prepare;

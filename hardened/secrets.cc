@@ -10,18 +10,10 @@ namespace hardened {
 constinit prim::Sealed<SecretsLocation> secrets_location;
 
 bool InitialiseSecrets() {
-  prim::PageSource& pages = prim::linux_page_source;
-  const size_t page = prim::PageSize();
-  const size_t bytes = prim::RoundUp(sizeof(Secrets), page);
-  // A page without access on both sides.
-  void* reserved = pages.Reserve(bytes + 2 * page, page, 0);
-  if (reserved == nullptr) return false;
-  void* start = static_cast<char*>(reserved) + page;
-  if (!pages.Commit(start, bytes)) {
-    pages.Release(reserved, bytes + 2 * page);
-    return false;
-  }
-  pages.ExcludeFromDumps(start, bytes);
+  prim::LinuxPageSource& pages = prim::linux_page_source;
+  const size_t bytes = prim::RoundUp(sizeof(Secrets), prim::PageSize());
+  void* start = pages.MakeSecretPages(bytes);
+  if (start == nullptr) return false;
   Secrets& secrets = *static_cast<Secrets*>(start);
   prim::RandomStream random;
   core::heap_state.SeedStream(random);

@@ -36,17 +36,18 @@ core::Slab* ZeroSizeSlots::NewSlab() {
 
 void ZeroSizeSlots::Reseed() {
   const prim::LockGuard guard(lock_);
-  if (random_.seeded()) core::heap_state.SeedStream(random_);
+  if (random_ != nullptr) core::heap_state.SeedStream(*random_);
 }
 
 core::MagazineEntry ZeroSizeSlots::Allocate() {
   const prim::LockGuard guard(lock_);
-  if (!random_.seeded()) core::heap_state.SeedStream(random_);
+  if (random_ == nullptr) random_ = core::heap_state.NewStream(core::DrawsInChild::kOther);
+  if (random_ == nullptr) return {};
   if (with_free_slots_ == nullptr) with_free_slots_ = NewSlab();
   core::Slab* slab = with_free_slots_;
   if (slab == nullptr) return {};
   core::MagazineEntry entry = {};
-  slab->Draw(core::Placement{}, random_, 1, &entry);
+  slab->Draw(core::Placement{}, *random_, 1, &entry);
   if (slab->free_count() == 0) {
     with_free_slots_ = slab->next;
     slab->listed = false;

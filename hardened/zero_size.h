@@ -19,8 +19,7 @@
 
 namespace hardened {
 
-// Pages of its own: its random state is kept out of core dumps.
-class alignas(4096) ZeroSizeSlots {
+class ZeroSizeSlots {
  public:
   // A free slot, or one without a slot when memory is exhausted.
   core::MagazineEntry Allocate() ABSL_LOCKS_EXCLUDED(lock_);
@@ -44,7 +43,7 @@ class alignas(4096) ZeroSizeSlots {
 
   prim::Lock lock_;  // before HeapState's locks
   core::Slab* with_free_slots_ ABSL_GUARDED_BY(lock_) = nullptr;
-  prim::RandomStream random_ ABSL_GUARDED_BY(lock_);
+  prim::RandomStream* random_ ABSL_GUARDED_BY(lock_) = nullptr;  // of the first use
   std::atomic<uint64_t> live_{0};
   std::atomic<uint64_t> allocations_{0};
 };

@@ -54,8 +54,8 @@ bool HeapState::Start(const CoreOptions& options, const char* level, bool (*befo
   }
   {
     const prim::LockGuard guard(arenas_lock_);
-    constants.link_keys.pad_key = LinkKey(random_);
-    constants.link_keys.tag_key = LinkKey(random_);
+    constants.link_keys.pad_key = LinkKey(*random_);
+    constants.link_keys.tag_key = LinkKey(*random_);
   }
   heap_constants.Seal();
   // Pairs with the acquire load in started().
@@ -66,7 +66,9 @@ bool HeapState::Start(const CoreOptions& options, const char* level, bool (*befo
 bool HeapState::MakeFirstArena(const CoreOptions& options) {
   const prim::LockGuard guard(arenas_lock_);
   prim::linux_page_source.SettleGuards();
-  // The random state and, later, the link keys.
+  if (random_ == nullptr) random_ = stream_store_.Take();
+  if (random_ == nullptr) return false;
+  // Where metadata lies and, later, the link keys.
   prim::linux_page_source.ExcludeFromDumps(this, sizeof(*this));
   prim::linux_page_source.ExcludeFromDumps(&heap_constants, sizeof(heap_constants));
   std::byte key[prim::RandomStream::kKeyBytes] = {};
@@ -75,11 +77,11 @@ bool HeapState::MakeFirstArena(const CoreOptions& options) {
   } else {
     prim::FillEntropy(key);
   }
-  random_.Seed(key, 0);
+  random_->Seed(key, 0);
   size_t bytes = kLargestCage;
   const size_t left = prim::AddressSpaceLeft();
   while (bytes > kSegmentSize && bytes > left / kLimitShare) bytes /= 2;
-  for (; !first_arena_.Create(prim::linux_page_source, bytes, BlockBytesPerSlice(left), random_);
+  for (; !first_arena_.Create(prim::linux_page_source, bytes, BlockBytesPerSlice(left), *random_);
        bytes /= 2) {
     if (bytes <= kSegmentSize) return false;
   }
@@ -100,7 +102,7 @@ bool HeapState::CreateArena(Arena& arena, size_t bytes, size_t least_bytes) {
   while (bytes > least_bytes && bytes > left / kLimitShare) bytes /= 2;
   for (;; bytes /= 2) {
     bytes = RoundUpTo(bytes < least_bytes ? least_bytes : bytes, kSegmentSize);
-    if (arena.Create(prim::linux_page_source, bytes, BlockBytesPerSlice(left), random_)) break;
+    if (arena.Create(prim::linux_page_source, bytes, BlockBytesPerSlice(left), *random_)) break;
     if (bytes == RoundUpTo(least_bytes, kSegmentSize)) return false;
   }
   arena.set_purge_policy(heap_constants->options.purge);
@@ -142,7 +144,7 @@ Arena* HeapState::MakeHomeArena(size_t bytes, uintptr_t hint) {
   if (count == kMaxArenas || spare_arena_ == nullptr) return nullptr;
   Arena& arena = *spare_arena_;
   // Blocks of metadata come from where there are some.
-  if (!arena.Create(prim::linux_page_source, bytes, 0, random_, hint)) return nullptr;
+  if (!arena.Create(prim::linux_page_source, bytes, 0, *random_, hint)) return nullptr;
   arena.set_purge_policy(heap_constants->options.purge);
   arena.set_home();
   if (!arena.CommitAll() ||
@@ -216,10 +218,27 @@ void HeapState::SeedStream(prim::RandomStream& random) {
   const prim::LockGuard guard(arenas_lock_);
   std::byte key[prim::RandomStream::kKeyBytes];
   for (size_t i = 0; i < sizeof(key); i += sizeof(uint64_t)) {
-    const uint64_t word = random_.Next64();
+    const uint64_t word = random_->Next64();
     __builtin_memcpy(key + i, &word, sizeof(word));
   }
   random.Seed(key, ++streams_);
+}
+
+prim::RandomStream* HeapState::NewStream(DrawsInChild in_child) {
+  prim::RandomStream* stream = nullptr;
+  if (in_child == DrawsInChild::kOther) {
+    const prim::LockGuard guard(arenas_lock_);
+    stream = stream_store_.Take();
+  } else {
+    constexpr size_t kAlignment = alignof(prim::RandomStream);
+    void* block = AllocateMetadata(sizeof(prim::RandomStream) + kAlignment);
+    if (block == nullptr) return nullptr;
+    stream =
+        ::new (reinterpret_cast<void*>(RoundUpTo(reinterpret_cast<uintptr_t>(block), kAlignment)))
+            prim::RandomStream;
+  }
+  if (stream != nullptr) SeedStream(*stream);
+  return stream;
 }
 
 void HeapState::LockAll() {
@@ -238,10 +257,15 @@ void HeapState::UnlockAll(bool in_child) {
   };
   const uint32_t count = arena_count_.load(std::memory_order_relaxed);
   for (uint32_t i = count; i > 0; --i) release(arenas_[i - 1]->lock());
-  if (in_child && random_.seeded()) {
+  if (in_child && random_ != nullptr) {
+    // At once: the child may enter a sandbox before its first draw.
     std::byte fresh[prim::RandomStream::kKeyBytes];
     prim::FillEntropy(fresh);
-    random_.Rekey(fresh);
+    if (random_->seeded()) {
+      random_->Rekey(fresh);
+    } else {
+      random_->Seed(fresh, 0);
+    }
   }
   release(arenas_lock_);
 }

@@ -23,6 +23,7 @@
 #include "hardened/core/slice.h"
 #include "hardened/prim/lock.h"
 #include "hardened/prim/sealed.h"
+#include "hardened/prim/stream_store.h"
 
 namespace hardened::core {
 
@@ -84,6 +85,9 @@ struct HeapConstants {
 
 [[gnu::visibility("hidden")]] extern prim::Sealed<HeapConstants> heap_constants;
 
+// What the child of a fork draws from a stream: other numbers than its parent, or the same ones.
+enum class DrawsInChild : uint8_t { kOther, kSame };
+
 // A span and where it came from.
 struct ArenaSpan {
   Arena* arena = nullptr;
@@ -137,7 +141,9 @@ class alignas(4096) HeapState {
   ArenaCounters Counters();
 
   // Seeds a random stream from the process's entropy, or from CoreOptions::seed.
-  void SeedStream(prim::RandomStream& random);
+  void SeedStream(prim::RandomStream& random) ABSL_LOCKS_EXCLUDED(arenas_lock_);
+  // A seeded stream, for ever. Null when memory is exhausted.
+  prim::RandomStream* NewStream(DrawsInChild in_child) ABSL_LOCKS_EXCLUDED(arenas_lock_);
 
   // fork(): takes and releases every lock of this object and its arenas.
   void LockAll() ABSL_NO_THREAD_SAFETY_ANALYSIS;
@@ -159,7 +165,9 @@ class alignas(4096) HeapState {
   std::atomic<bool> started_{false};
   Arena first_arena_;
   prim::Lock arenas_lock_;  // before any Arena::lock()
-  prim::RandomStream random_ ABSL_GUARDED_BY(arenas_lock_);
+  prim::StreamStore stream_store_ ABSL_GUARDED_BY(arenas_lock_);
+  // The process stream; null before the start.
+  prim::RandomStream* random_ ABSL_GUARDED_BY(arenas_lock_) = nullptr;
   uint64_t streams_ ABSL_GUARDED_BY(arenas_lock_) = 0;
   std::atomic<uint32_t> arena_count_{0};
   std::array<Arena*, kMaxArenas> arenas_{};

@@ -59,7 +59,7 @@ constinit const HeapFront kExitedHeap = MakeEmptyHeap();
 constinit thread_local HeapFront* current_heap = const_cast<HeapFront*>(&kEmptyHeap);
 constinit HeapRegistry heap_registry;
 
-void ThreadHeap::Initialise() {
+void ThreadHeap::Initialise(prim::RandomStream& random) {
   MagazineEntry* next = reinterpret_cast<MagazineEntry*>(this + 1);
   for (unsigned c = 0; c < kSizeClassCount; ++c) {
     Magazine& magazine = magazines[c];
@@ -68,7 +68,8 @@ void ThreadHeap::Initialise() {
     next = magazine.limit + 1;
     RestartCountdown(static_cast<SizeClass>(c), kNoCountdown);
   }
-  heap_state.SeedStream(random_);
+  random_ = &random;
+  random_->SetMark();
 }
 
 // ---- bins
@@ -275,8 +276,8 @@ uint32_t ThreadHeap::DrawFromLanes(SizeClass size_class, uint32_t count, Magazin
   }
   uint32_t drawn = 0;
   while (drawn < count && open > 0) {
-    Slab*& lane = lanes[random_.Below16(open)];
-    lane->Draw(placement, random_, 1, &out[drawn++]);
+    Slab*& lane = lanes[random_->Below16(open)];
+    lane->Draw(placement, *random_, 1, &out[drawn++]);
     FileDrawn(*lane, 1);
     if (lane->free_count() == 0) lane = lanes[--open];
   }
@@ -284,6 +285,9 @@ uint32_t ThreadHeap::DrawFromLanes(SizeClass size_class, uint32_t count, Magazin
 }
 
 bool ThreadHeap::Refill(SizeClass size_class) {
+  // A child of clone(), say: nobody but the kernel took notice of the fork.
+  if (!random_->mark()) [[unlikely]]
+    Scatter();
   Magazine& magazine = magazines[size_class];
   const Bin& bin = bins_[size_class];
   Housekeep(prim::CoarseMilliseconds());
@@ -303,7 +307,7 @@ bool ThreadHeap::Refill(SizeClass size_class) {
   if (placement.lanes > 1 && placement.window_bytes != 0) {
     count = DrawFromLanes(size_class, wanted, drawn);
   } else {
-    count = slab->Draw(placement, random_, wanted, drawn);
+    count = slab->Draw(placement, *random_, wanted, drawn);
     FileDrawn(*slab, count);
   }
   HARDENED_CHECK(count > 0);
@@ -530,11 +534,16 @@ void ThreadHeap::Reset(std::span<const std::byte, prim::RandomStream::kKeyBytes>
   ReleaseEverything(/*keep_one=*/false);
   for (Bin& bin : bins_) SortByAddress(bin);
   home_->Normalise();
-  random_.Seed(key, 0);
+  random_->Seed(key, 0);
 }
 
 void ThreadHeap::ScatterAfterFork() {
-  heap_state.SeedStream(random_);
+  heap_state.SeedStream(*random_);
+  Scatter();
+}
+
+void ThreadHeap::Scatter() {
+  random_->SetMark();
   for (unsigned c = 0; c < kSizeClassCount; ++c) {
     while (magazines[c].count() > 0) FlushHalf(static_cast<SizeClass>(c));
     for (Slab* slab = bins_[c].head; slab != nullptr; slab = slab->next) slab->Scatter();
@@ -576,12 +585,19 @@ __attribute__((no_sanitize("thread"))) void ThreadHeap::AddTo(Tally& tally) cons
 
 // ---- registry
 
-ThreadHeap* HeapRegistry::MakeHeap() {
-  void* block = heap_state.AllocateMetadata(kHeapBytes + alignof(ThreadHeap));
+ThreadHeap* HeapRegistry::MakeHeap(DrawsInChild in_child) {
+  constexpr size_t kBlockBytes = kHeapBytes + alignof(ThreadHeap);
+  Arena* source = nullptr;
+  void* block = heap_state.AllocateMetadata(kBlockBytes, &source);
   if (block == nullptr) return nullptr;
+  prim::RandomStream* random = heap_state.NewStream(in_child);
+  if (random == nullptr) {
+    source->FreeMetadata(block, kBlockBytes);
+    return nullptr;
+  }
   ThreadHeap* heap = reinterpret_cast<ThreadHeap*>(
       RoundUpTo(reinterpret_cast<uintptr_t>(block), alignof(ThreadHeap)));
-  heap->Initialise();
+  heap->Initialise(*random);
   heap->next_heap_ = heaps_;
   heaps_ = heap;
   return heap;
@@ -591,7 +607,7 @@ ThreadHeap* HeapRegistry::MakeHeapAt(Arena& home) {
   ThreadHeap* heap = nullptr;
   {
     const prim::LockGuard guard(lock_);
-    heap = MakeHeap();
+    heap = MakeHeap(DrawsInChild::kSame);
     if (heap == nullptr) return nullptr;
     heap->home_ = &home;
     // Never 0, which would make it one of the pool.
@@ -623,7 +639,7 @@ ThreadHeap* HeapRegistry::AcquireForThread() {
       heap->next_pooled_ = nullptr;
       pooled_.store(pooled_.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
     } else {
-      heap = MakeHeap();
+      heap = MakeHeap(DrawsInChild::kOther);
       if (heap == nullptr) return nullptr;
     }
     heap->thread_id_ = prim::ThreadId();
@@ -734,7 +750,7 @@ void HeapRegistry::UnlockAfterFork(bool in_child) {
     if (heap->thread_id_ != 0 && heap->thread_id_ != forking) {
       heap->orphan_ = true;
       // What that thread will draw in the parent is none of the child's business.
-      heap->random_.Forget();
+      if (heap->random_->seeded()) heap->random_->Forget();
       continue;
     }
     if (heap->home_ == nullptr) heap->ScatterAfterFork();

@@ -47,8 +47,8 @@ struct HeapFront {
 
 class ThreadHeap : public HeapFront {
  public:
-  // Makes a heap in a zeroed block of this size.
-  void Initialise();
+  // Makes a heap in a zeroed block of this size, which draws from `random`.
+  void Initialise(prim::RandomStream& random);
 
   // Puts at least one slot into the empty magazine of `size_class`: from what other threads freed,
   // a slab of its own, an adopted slab or a new one, in this order.
@@ -137,7 +137,7 @@ class ThreadHeap : public HeapFront {
   // choose differently.
   void ScatterAfterFork();
 
-  prim::RandomStream& random() { return random_; }
+  prim::RandomStream& random() { return *random_; }
   uint64_t thread_id() const { return thread_id_; }
   // Its thread was in the parent of a fork and may have stopped in the middle of anything.
   bool orphan() const { return orphan_; }
@@ -206,6 +206,8 @@ class ThreadHeap : public HeapFront {
   uint64_t AllocationsOf(SizeClass size_class) const {
     return started_countdowns_[size_class] - magazines[size_class].countdown;
   }
+  // Puts all magazines back, and draws uniformly from these slabs and the next one of each class.
+  void Scatter();
   // Returns the oldest `count` slots of the magazine to their slabs.
   void FlushOldest(SizeClass size_class, size_t count);
   void FlushHalf(SizeClass size_class);
@@ -239,7 +241,8 @@ class ThreadHeap : public HeapFront {
   uint32_t sparse_count_;  // places in use, forgotten ones too
   size_t sparse_bytes_;
   uintptr_t backlog_;  // taken from incoming_, not yet collected
-  prim::RandomStream random_;
+  // Its mark is set while this heap has not come into a child by a fork without handlers.
+  prim::RandomStream* random_;
   bool orphan_;
   Arena* home_;
   ThreadHeap* next_heap_;    // all heaps; HeapRegistry
@@ -310,7 +313,7 @@ class HeapRegistry {
  private:
   static void OnThreadExit(void* heap);
   // Null when memory is exhausted.
-  ThreadHeap* MakeHeap() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  ThreadHeap* MakeHeap(DrawsInChild in_child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   prim::Lock lock_;  // before HeapState's locks
   ThreadHeap* heaps_ ABSL_GUARDED_BY(lock_) = nullptr;

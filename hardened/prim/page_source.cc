@@ -102,6 +102,25 @@ bool LinuxPageSource::MakeWritable(void* start, size_t bytes) {
   return mprotect(start, bytes, PROT_READ | PROT_WRITE) == 0;
 }
 
+void* LinuxPageSource::MakeSecretPages(size_t bytes) {
+  const size_t page = PageSize();
+  bytes = RoundUp(bytes, page);
+  void* reserved = Reserve(bytes + 2 * page, page, 0);
+  if (reserved == nullptr) return nullptr;
+  void* start = static_cast<char*>(reserved) + page;
+  if (!Commit(start, bytes)) {
+    Release(reserved, bytes + 2 * page);
+    return nullptr;
+  }
+  ExcludeFromDumps(start, bytes);
+  return start;
+}
+
+void LinuxPageSource::WipeOnFork(void* start, size_t bytes) {
+  const ErrnoKeeper keep_errno;
+  madvise(start, bytes, MADV_WIPEONFORK);
+}
+
 bool LinuxPageSource::Drop(void* start, size_t bytes) {
   const ErrnoKeeper keep_errno;
   Count(counters_.drop);

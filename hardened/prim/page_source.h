@@ -88,6 +88,12 @@ class LinuxPageSource final : public PageSource {
 
   // Makes readable pages read/write; they keep their contents.
   bool MakeWritable(void* start, size_t bytes);
+  // Fresh committed pages between two pages without access, kept out of core dumps. Null when there
+  // are none. Takes any size, and rounds it up.
+  void* MakeSecretPages(size_t bytes);
+  // The child of any fork finds these committed pages zero. Best effort: Linux 4.14, and some
+  // emulators only say so.
+  void WipeOnFork(void* start, size_t bytes);
   // Finds out which guards this system has; before a sandbox is entered that kills for trying.
   void SettleGuards() {
     if (guard_kind() == GuardKind::kUnknown) SettleGuardKind();

@@ -10,6 +10,7 @@
 
 #include "hardened/prim/chacha.h"
 #include "hardened/prim/check.h"
+#include "hardened/prim/entropy.h"
 
 namespace hardened::prim {
 namespace {
@@ -86,6 +87,14 @@ void RandomStream::Forget() {
   Wipe(bytes_, sizeof(bytes_));
   remaining_ = 0;
   seeded_ = false;
+  mark_ = false;
+}
+
+void RandomStream::SeedFromKernel() {
+  std::byte key[kKeyBytes];
+  FillEntropy(key);
+  Seed(key, stream_id_);
+  Wipe(key, sizeof(key));
 }
 
 void RandomStream::Rekey(std::span<const std::byte> entropy) {
@@ -127,7 +136,8 @@ uint32_t RandomStream::BelowSlow16(uint32_t product, uint32_t bound) {
 }
 
 void RandomStream::Refill() {
-  HARDENED_CHECK(seeded_);
+  if (!seeded_) [[unlikely]]
+    SeedFromKernel();
   uint32_t key[kKeyWords];
   memcpy(key, bytes_, sizeof(key));
   // Each key makes one refill, so the block counter starts over every time.

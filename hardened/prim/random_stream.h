@@ -8,8 +8,10 @@
 // Layout of bytes_: [0, 32) the key of the next refill; [32, 32 + remaining_) not yet handed out,
 // taken from the end; the rest zero.
 //
-// Equal seeds give equal draws on every machine of one byte order. Constant-initialised to zero
-// (.bss); a draw before Seed() fails a check.
+// Equal seeds give equal draws on every machine of one byte order.
+//
+// All zero is a stream that was not seeded, and one whose pages the kernel wiped for the child of a
+// fork (stream_store.h): its next draw seeds it from the kernel's entropy.
 //
 // Threads: external; one stream per thread or a lock around it.
 
@@ -47,7 +49,12 @@ class RandomStream {
   // Wipes the key and everything drawn ahead. Afterwards: !seeded().
   void Forget();
 
-  // Uniform draws. Requires: seeded().
+  // A note of the stream's user, false at first. It goes with the state when Forget() or the kernel
+  // wipes that; seeding keeps it.
+  bool mark() const { return mark_; }
+  void SetMark() { mark_ = true; }
+
+  // Uniform draws.
   uint16_t Next16() { return Take<uint16_t>(); }
   uint32_t Next32() { return Take<uint32_t>(); }
   uint64_t Next64() { return Take<uint64_t>(); }
@@ -79,7 +86,8 @@ class RandomStream {
   static constexpr uint32_t kBytes = 64 * kBlocks;
 
   // Moves the last bytes not yet handed out to the caller. At the end of the buffer up to
-  // sizeof(T) - 1 bytes go unused; Refill() overwrites them.
+  // sizeof(T) - 1 bytes go unused; Refill() overwrites them. Where a signal handler forks in the
+  // middle of this, a child whose pages are wiped draws zeros up to the next Refill().
   template <typename T>
   T Take() {
     if (remaining_ < sizeof(T)) [[unlikely]]
@@ -95,10 +103,12 @@ class RandomStream {
   [[gnu::cold, gnu::noinline]] uint32_t BelowSlow(uint64_t product, uint32_t bound);
   [[gnu::cold, gnu::noinline]] uint32_t BelowSlow16(uint32_t product, uint32_t bound);
   [[gnu::noinline]] void Refill();
+  [[gnu::cold, gnu::noinline]] void SeedFromKernel();
 
   uint64_t stream_id_ = 0;
   uint32_t remaining_ = 0;
   bool seeded_ = false;
+  bool mark_ = false;
   alignas(32) std::byte bytes_[kBytes] = {};
 };
 

@@ -57,6 +57,19 @@ void AllocateAndFreeMuch() {
   }
 }
 
+// Mappings that a fork wipes: the random streams of the heaps.
+size_t WipedMappings() {
+  size_t count = 0;
+  FILE* smaps = fopen("/proc/self/smaps", "re");
+  if (smaps == nullptr) CannotRunHere("no smaps");
+  char line[512];
+  while (fgets(line, sizeof(line), smaps) != nullptr) {
+    count += strncmp(line, "VmFlags:", 8) == 0 && strstr(line, " wf ") != nullptr;
+  }
+  fclose(smaps);
+  return count;
+}
+
 // The threads work one after another, so that nothing but what they keep is there at the end, and
 // stay until all have.
 void AThousandThreadsKeepLittle() {
@@ -77,6 +90,9 @@ void AThousandThreadsKeepLittle() {
       done.acquire();
     }
     kept_kib = ResidentKib() - before_kib;
+    const size_t wiped = WipedMappings();
+    Print("%zu mappings hold random state", wiped);
+    Require(wiped <= 3, "random state is spread over %zu mappings", wiped);
     leave.count_down();
     for (std::thread& thread : threads) thread.join();
   }

@@ -189,8 +189,8 @@ TEST(RandomStreamTest, AForgottenStreamHoldsNothing) {
   std::array<std::byte, sizeof(RandomStream)> state;
   std::memcpy(state.data(), static_cast<const void*>(&stream), sizeof(stream));
   // The stream's number alone is left.
-  EXPECT_LE(std::count_if(state.begin(), state.end(), [](std::byte b) { return b != std::byte{0}; }),
-            1);
+  EXPECT_LE(
+      std::count_if(state.begin(), state.end(), [](std::byte b) { return b != std::byte{0}; }), 1);
 }
 
 TEST(RandomStreamTest, StreamsOfOneKeyAreUncorrelated) {
@@ -298,14 +298,68 @@ TEST(RandomStreamTest, BelowStaysBelowAndReachesBothEnds) {
   EXPECT_EQ(largest, 9u);
 }
 
+// What the kernel does to the pages of a stream when a process forks.
+void WipeState(RandomStream& stream) {
+  std::memset(static_cast<void*>(&stream), 0, sizeof(stream));
+}
+
+// Bits of 10,000 pairs of words that agree: binomial(640000, 1/2), deviation 400.
+TEST(RandomStreamTest, WipedStreamsDrawOnAndDifferFromEachOtherAndFromBefore) {
+  constexpr size_t kWords = 10000;
+  RandomStream stream;
+  std::vector<std::vector<uint64_t>> drawn(3);
+  for (std::vector<uint64_t>& words : drawn) {
+    if (&words == &drawn[0]) {
+      stream.Seed(Bytes(CountingKey()), 8);
+    } else {
+      WipeState(stream);
+    }
+    for (size_t i = 0; i < kWords; ++i) words.push_back(stream.Next64());
+    EXPECT_TRUE(stream.seeded());
+  }
+  for (const auto& [a, b] : {std::pair{0, 1}, std::pair{0, 2}, std::pair{1, 2}}) {
+    int64_t equal_bits = 0;
+    for (size_t i = 0; i < kWords; ++i) equal_bits += std::popcount(~(drawn[a][i] ^ drawn[b][i]));
+    EXPECT_NEAR(static_cast<double>(equal_bits), 320000, 6 * 400) << a << " and " << b;
+  }
+}
+
+TEST(RandomStreamTest, AWipeInTheMiddleOfABufferIsSeenAtTheNextDrawOfAnyWidth) {
+  for (int width = 0; width < 3; ++width) {
+    RandomStream stream;
+    stream.Seed(Bytes(CountingKey()), 9);
+    stream.Next16();
+    WipeState(stream);
+    uint64_t any = 0;
+    // 64 zeros in a row come by chance in 1 of 2^1024 runs.
+    for (int i = 0; i < 64; ++i) {
+      any |= width == 0 ? stream.Next16() : width == 1 ? stream.Next32() : stream.Next64();
+    }
+    EXPECT_NE(any, 0u);
+  }
+}
+
+TEST(RandomStreamTest, AMarkOutlastsSeedingAndGoesWithTheState) {
+  RandomStream stream;
+  EXPECT_FALSE(stream.mark());
+  stream.SetMark();
+  stream.Seed(Bytes(CountingKey()), 1);
+  stream.Rekey({});
+  stream.Next16();
+  EXPECT_TRUE(stream.mark());
+  WipeState(stream);
+  stream.Next16();
+  EXPECT_FALSE(stream.mark());
+  stream.SetMark();
+  stream.Forget();
+  EXPECT_FALSE(stream.mark());
+}
+
 constinit RandomStream g_unseeded;
 
-TEST(RandomStreamDeathTest, DrawingBeforeSeedingFailsACheck) {
+TEST(RandomStreamDeathTest, RekeyingBeforeSeedingFailsACheck) {
   EXPECT_FALSE(g_unseeded.seeded());
-  ChildResult child = RunInChild([] { g_unseeded.Next16(); });
-  EXPECT_TRUE(child.died_of(SIGABRT));
-  EXPECT_NE(child.text.find("seeded_"), std::string::npos);
-  child = RunInChild([] { g_unseeded.Rekey({}); });
+  const ChildResult child = RunInChild([] { g_unseeded.Rekey({}); });
   EXPECT_TRUE(child.died_of(SIGABRT));
   EXPECT_NE(child.text.find("seeded_"), std::string::npos);
 }
