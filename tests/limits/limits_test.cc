@@ -42,6 +42,7 @@ const Row kRows[] = {
     // Little is held, so that runs come out of their guards soon.
     {"LockedStress", "run_hold=1M"},
     {"WithoutMadvise", "run_hold=1M"},
+    {"WithoutWipeOnFork"},
     {"WithoutProc"},
     {"RefusedAfterTheStart"},
     {"ThePolicyIsReadOnly", "seed=7"},
