@@ -43,6 +43,7 @@ const Row kRows[] = {
     {"LockedStress", "run_hold=1M"},
     {"WithoutMadvise", "run_hold=1M"},
     {"WithoutWipeOnFork"},
+    {"ForbiddenEntropyInAChild"},
     {"WithoutProc"},
     {"RefusedAfterTheStart"},
     {"ThePolicyIsReadOnly", "seed=7"},

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <iterator>
 #include <string>
+#include <thread>
 
 #include "tests/limits/scenario.h"
 #include "tests/prim/deny_system_calls.h"
@@ -103,11 +104,32 @@ void WithoutWipeOnFork() {
   Require(equal <= 9, "%zu of 32 addresses are the same in two children", equal);
 }
 
+// A child of fork() that enters a sandbox before it allocates: its randomness is there already.
+void ForbiddenEntropyInAChild() {
+  Stress(20'000);
+  free(malloc(0));
+  const pid_t child = fork();
+  if (child == 0) {
+    if (!hardened::prim::ForbidSystemCalls({SYS_getrandom, SYS_openat})) _exit(kCannotRunHere);
+    free(malloc(0));
+    Stress(2'000);
+    std::thread([] { free(malloc(100)); }).join();
+    _exit(kGood);
+  }
+  int status = -1;
+  Require(child > 0 && waitpid(child, &status, 0) == child, "no child");
+  if (WIFEXITED(status) && WEXITSTATUS(status) == kCannotRunHere) {
+    CannotRunHere("no seccomp filters");
+  }
+  Require(status == 0, "the child ended with status %d", status);
+}
+
 }  // namespace
 
 const Scenario kRefusedCallScenarios[] = {
     {"RefusedAfterTheStart", RefusedAfterTheStart},
     {"WithoutMadvise", WithoutMadvise},
     {"WithoutWipeOnFork", WithoutWipeOnFork},
+    {"ForbiddenEntropyInAChild", ForbiddenEntropyInAChild},
 };
 const size_t kRefusedCallScenarioCount = std::size(kRefusedCallScenarios);
