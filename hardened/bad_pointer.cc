@@ -42,7 +42,9 @@ void ExplainSlot(const core::SliceDescriptor& slice, PointerUse use, CorruptionR
 }
 
 void ExplainRun(const core::Run& run, PointerUse use, CorruptionReport& report) {
-  if (report.address < run.pages || report.address - run.pages >= run.page_bytes) return;
+  // An aligned allocation of nothing lies behind its pages.
+  const bool in_pages = report.address - run.pages < run.page_bytes;
+  if (!in_pages && report.address != run.data) return;
   report.in_run = true;
   report.slot_start = run.data;
   report.slot_size = run.page_bytes;
@@ -97,8 +99,8 @@ CorruptionReport ExplainBadPointer(uintptr_t address, PointerUse use, const char
       return report;
     }
   }
-  // Given back to the arena, or waiting for its class (EmptySlabs); the geometry of the last slab or
-  // run is still there.
+  // Given back to the arena, or waiting for its class (EmptySlabs); the geometry of the last slab
+  // or run is still there.
   if (slice.released && slice.IndexOf(address) < slice.slot_count) report.kind = DeadKind(use);
   return report;
 }
