@@ -26,6 +26,7 @@
 #include "fuzzers/heap_program.h"
 #include "fuzzers/helper_thread.h"
 #include "hardened/core/empty_slabs.h"
+#include "hardened/core/heap_registry.h"
 #include "hardened/core/heap_state.h"
 #include "hardened/core/run.h"
 #include "hardened/core/thread_heap.h"

@@ -1,7 +1,7 @@
 #include "hardened/fork.h"
 
+#include "hardened/core/heap_registry.h"
 #include "hardened/core/run.h"
-#include "hardened/core/thread_heap.h"
 #include "hardened/heap_plugs.h"
 #include "hardened/prim/fork_guard.h"
 #include "hardened/zero_size.h"

@@ -19,6 +19,7 @@
 #include "absl/base/optimization.h"
 #include "hardened/bad_pointer.h"
 #include "hardened/canary.h"
+#include "hardened/core/heap_registry.h"
 #include "hardened/core/heap_state.h"
 #include "hardened/core/run.h"
 #include "hardened/core/thread_heap.h"

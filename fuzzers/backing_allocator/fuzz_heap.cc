@@ -11,6 +11,7 @@
 #include "fuzzers/backing_allocator/backing_allocator.h"
 #include "fuzzers/backing_allocator/input.h"
 #include "fuzzers/backing_allocator/options.h"
+#include "hardened/core/heap_registry.h"
 #include "hardened/fault_report.h"
 #include "hardened/prim/environment.h"
 #include "hardened/prim/lock.h"

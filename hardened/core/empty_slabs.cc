@@ -5,8 +5,6 @@
 namespace hardened::core {
 namespace {
 
-size_t BytesOf(const Slab& slab) { return SlabSlices(slab.size_class()) * kSliceSize; }
-
 ArenaSpan SpanOf(const SliceDescriptor* slice) {
   for (uint32_t i = 0; i < heap_state.arena_count(); ++i) {
     Arena& arena = heap_state.arena(i);
@@ -24,30 +22,31 @@ constinit EmptySlabs empty_slabs;
 void EmptySlabs::ForgetDirty(Slab& slab) {
   if (!slab.dirty) return;
   slab.dirty = false;
-  dirty_bytes_.store(dirty_bytes_.load(std::memory_order_relaxed) - BytesOf(slab),
+  dirty_bytes_.store(dirty_bytes_.load(std::memory_order_relaxed) - slab.span_bytes(),
                      std::memory_order_relaxed);
 }
 
 bool EmptySlabs::Dissolve(Slab& slab) {
   ForgetDirty(slab);
   // Refused: the slots keep their records.
-  if (!slab.arena().pages().Drop(reinterpret_cast<void*>(slab.base()), BytesOf(slab))) return false;
+  if (!slab.arena().pages().Drop(reinterpret_cast<void*>(slab.base()), slab.span_bytes())) return false;
+  SliceDescriptor& first = slab.arena().slices()[slab.first_slice()];
   const SizeClass size_class = slab.size_class();
-  SliceDescriptor* const first = &slab.arena().slices()[slab.first_slice()];
-  for (uint32_t i = 0; i < SlabSlices(size_class); ++i) {
-    first[i].released = true;
-    first[i].waiting = 0;
-  }
-  const unsigned record_shift = heap_constants->options.record_shift;
-  slab.metadata_arena().FreeMetadata(&slab, Slab::MetadataBytes(size_class, record_shift));
-  first->waiting = spans_[size_class];
-  spans_[size_class] = reinterpret_cast<uint64_t>(first);
+  FreeSlabMetadata(slab);
+  AddSpan(first, size_class);
   return true;
+}
+
+// A free of a slot that was just freed may have seen the slab in use, and go on to its records:
+// what lies in their place now must be no address.
+void EmptySlabs::AddSpan(SliceDescriptor& first, SizeClass size_class) {
+  first.waiting = ~reinterpret_cast<uint64_t>(spans_[size_class]);
+  spans_[size_class] = &first;
 }
 
 void EmptySlabs::Put(Slab& slab, uint64_t now_ms, const PurgePolicy& policy) {
   const prim::LockGuard guard(lock_);
-  const size_t dirty = dirty_bytes_.load(std::memory_order_relaxed) + BytesOf(slab);
+  const size_t dirty = dirty_bytes_.load(std::memory_order_relaxed) + slab.span_bytes();
   dirty_bytes_.store(dirty, std::memory_order_relaxed);
   slab.dirty = true;
   slab.emptied_ms = now_ms;
@@ -69,17 +68,15 @@ Slab* EmptySlabs::Take(SizeClass size_class) {
 
 ArenaSpan EmptySlabs::TakeSpan(SizeClass size_class) {
   const prim::LockGuard guard(lock_);
-  SliceDescriptor* const slice = reinterpret_cast<SliceDescriptor*>(spans_[size_class]);
-  if (slice == nullptr) return {};
-  spans_[size_class] = slice->waiting;
-  return SpanOf(slice);
+  SliceDescriptor* const first = spans_[size_class];
+  if (first == nullptr) return {};
+  spans_[size_class] = reinterpret_cast<SliceDescriptor*>(~first->waiting);
+  return SpanOf(first);
 }
 
 void EmptySlabs::PutSpan(const ArenaSpan& span, SizeClass size_class) {
   const prim::LockGuard guard(lock_);
-  SliceDescriptor* const slice = &span.arena->slices()[span.first];
-  slice->waiting = spans_[size_class];
-  spans_[size_class] = reinterpret_cast<uint64_t>(slice);
+  AddSpan(span.arena->slices()[span.first], size_class);
 }
 
 size_t EmptySlabs::Purge(uint64_t now_ms, bool force, const PurgePolicy& policy) {
@@ -91,7 +88,7 @@ size_t EmptySlabs::Purge(uint64_t now_ms, bool force, const PurgePolicy& policy)
     for (Slab** link = &head; *link != nullptr && calls > 0;) {
       Slab& slab = **link;
       Slab* const next = slab.next;
-      const size_t bytes = BytesOf(slab);
+      const size_t bytes = slab.span_bytes();
       if (!slab.dirty || (!force && now_ms - slab.emptied_ms < policy.delay_ms)) {
         link = &slab.next;
         continue;

@@ -48,12 +48,13 @@ class EmptySlabs {
   // Gives the memory of a slab back, and with it the slab. Returns: false when the kernel refuses,
   // as it does for locked pages.
   bool Dissolve(Slab& slab) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void AddSpan(SliceDescriptor& first, SizeClass size_class) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void ForgetDirty(Slab& slab) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   prim::Lock lock_;
   std::array<Slab*, kSizeClassCount> heads_ ABSL_GUARDED_BY(lock_){};
-  // Descriptor of the first slice; in SliceDescriptor::waiting the next.
-  std::array<uint64_t, kSizeClassCount> spans_ ABSL_GUARDED_BY(lock_){};
+  // Descriptors of their first slices; SliceDescriptor::waiting is the complement of the next.
+  std::array<SliceDescriptor*, kSizeClassCount> spans_ ABSL_GUARDED_BY(lock_){};
   std::atomic<size_t> dirty_bytes_{0};
 };
 

@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstring>
 
+#include "hardened/core/heap_registry.h"
 #include "hardened/core/heap_state.h"
 #include "hardened/core/run_signposts.h"
 #include "hardened/prim/check.h"

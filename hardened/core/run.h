@@ -28,7 +28,6 @@
 #include "absl/base/thread_annotations.h"
 #include "hardened/core/arena.h"
 #include "hardened/core/slot_record.h"
-#include "hardened/core/thread_heap.h"
 #include "hardened/prim/lock.h"
 
 namespace hardened::core {

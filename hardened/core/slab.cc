@@ -157,6 +157,16 @@ void DescribeSlab(Slab& slab, ThreadHeap* owner) {
   SetSlabOwner(slab, owner);
 }
 
+void FreeSlabMetadata(Slab& slab) {
+  for (uint32_t i = 0; i < SlabSlices(slab.size_class()); ++i) {
+    SliceDescriptor& slice = slab.arena().slices()[slab.first_slice() + i];
+    slice.released = true;
+    slice.records = nullptr;
+  }
+  slab.metadata_arena().FreeMetadata(&slab,
+                                     Slab::MetadataBytes(slab.size_class(), slab.record_shift()));
+}
+
 void SetSlabOwner(const Slab& slab, ThreadHeap* owner) {
   for (uint32_t i = 0; i < SlabSlices(slab.size_class()); ++i) {
     slab.arena().slices()[slab.first_slice() + i].owner.store(owner, std::memory_order_relaxed);

@@ -56,8 +56,11 @@ class Slab {
   SizeClass size_class() const { return size_class_; }
   uint32_t first_slice() const { return first_slice_; }
   uintptr_t base() const { return base_; }
+  // Of its slices.
+  size_t span_bytes() const { return SlabSlices(size_class_) * kSliceSize; }
   Arena& arena() const { return *arena_; }
   Arena& metadata_arena() const { return *metadata_arena_; }
+  unsigned record_shift() const { return record_shift_; }
   SlotRecord* records() { return reinterpret_cast<SlotRecord*>(this + 1); }
   SlotRecord* RecordAt(uint32_t index) {
     return reinterpret_cast<SlotRecord*>(reinterpret_cast<uintptr_t>(records()) +
@@ -137,6 +140,10 @@ constexpr size_t Slab::MetadataBytes(SizeClass size_class, unsigned record_shift
 
 // Describes the slices of `slab` to the free walk, with `owner`.
 void DescribeSlab(Slab& slab, ThreadHeap* owner);
+
+// Marks the slices of `slab`, which has no live slot and no owner, as released, and frees its
+// metadata. Who still reads their records then faults.
+void FreeSlabMetadata(Slab& slab);
 
 // Changes the owner in the slices of a described slab; other threads may be reading the rest.
 void SetSlabOwner(const Slab& slab, ThreadHeap* owner);

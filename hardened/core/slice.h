@@ -33,7 +33,7 @@ struct SliceDescriptor {
   std::atomic<ThreadHeap*> owner;  // of the slab; null for runs and for slices without a slab
   union {
     SlotRecord* records;  // of slot 0; of the run
-    uint64_t waiting;     // of a slab without metadata; EmptySlabs
+    uint64_t waiting;     // of a slab without metadata; never an address (EmptySlabs)
   };
   uint32_t base_low;    // low half of the address of slot 0, or of the run's data
   uint32_t inverse;     // ExactDivisor of the slot size; 1 for a run

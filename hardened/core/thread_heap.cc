@@ -3,10 +3,10 @@
 #include <new>
 
 #include "hardened/core/empty_slabs.h"
+#include "hardened/core/heap_registry.h"
 #include "hardened/core/run.h"
 #include "hardened/prim/check.h"
 #include "hardened/prim/corruption_report.h"
-#include "hardened/prim/thread_exit.h"
 
 namespace hardened::core {
 namespace {
@@ -14,7 +14,6 @@ namespace {
 constexpr uint64_t kHousekeepingMs = 50;
 // More allocations than a process can make.
 constexpr uint64_t kNoCountdown = uint64_t{1} << 62;
-constexpr uint32_t kAdoptionProbes = 8;
 // Slots of other threads' frees that one refill takes back.
 constexpr uint32_t kCollectAtOnce = 1024;
 constexpr uint32_t kMaxRefill = 128;
@@ -24,20 +23,6 @@ constexpr size_t kManyOverflows = 16;
 constexpr size_t kShrunkShare = 16;
 // Magazines with no more slots are left alone by housekeeping.
 constexpr size_t kLeastTrimmed = 8;
-// Heaps without a thread that keep an empty slab of each class.
-constexpr uint32_t kWarmHeaps = 4;
-// Heaps that one turn of housekeeping looks at to find one in the pool.
-constexpr int kPoolLooks = 16;
-
-constexpr size_t kMagazineEntries = [] {
-  size_t sum = 0;
-  for (unsigned c = 0; c < kSizeClassCount; ++c) {
-    sum += MagazineCapacity(static_cast<SizeClass>(c)) + 1;
-  }
-  return sum;
-}();
-
-constexpr size_t kHeapBytes = sizeof(ThreadHeap) + kMagazineEntries * sizeof(MagazineEntry);
 
 constinit const MagazineEntry empty_magazine_stop = {nullptr, nullptr};
 
@@ -57,7 +42,6 @@ constexpr HeapFront MakeEmptyHeap() {
 constinit const HeapFront kEmptyHeap = MakeEmptyHeap();
 constinit const HeapFront kExitedHeap = MakeEmptyHeap();
 constinit thread_local HeapFront* current_heap = const_cast<HeapFront*>(&kEmptyHeap);
-constinit HeapRegistry heap_registry;
 
 void ThreadHeap::Initialise(prim::RandomStream& random) {
   MagazineEntry* next = reinterpret_cast<MagazineEntry*>(this + 1);
@@ -109,9 +93,8 @@ void ThreadHeap::Unlink(Slab& slab, Bin& bin) {
 
 Slab* ThreadHeap::NewSlab(SizeClass size_class) {
   const CoreOptions& options = heap_constants->options;
-  const bool isolated = options.isolate_classes && home_ == nullptr;
   ArenaSpan span;
-  if (isolated) {
+  if (IsolatesClasses()) {
     Slab* waiting = empty_slabs.Take(size_class);
     if (waiting != nullptr) {
       SetSlabOwner(*waiting, this);
@@ -167,20 +150,13 @@ void ThreadHeap::GuardBehind(const Slab& slab, uint32_t slices) {
 
 void ThreadHeap::RetireSlab(Slab& slab, Bin& bin) {
   Unlink(slab, bin);
-  ForgetSparse(slab);
+  sparse_slabs_.Forget(slab);
   const uint64_t now = prim::CoarseMilliseconds();
-  const CoreOptions& options = heap_constants->options;
-  if (options.isolate_classes && home_ == nullptr) {
-    SetSlabOwner(slab, nullptr);
-    empty_slabs.Put(slab, now, options.purge);
-    return;
-  }
+  SetSlabOwner(slab, nullptr);
+  if (IsolatesClasses()) return empty_slabs.Put(slab, now, heap_constants->options.purge);
   Arena& arena = slab.arena();
   const uint32_t first = slab.first_slice();
-  const SizeClass size_class = slab.size_class();
-  SetSlabOwner(slab, nullptr);
-  for (uint32_t i = 0; i < SlabSlices(size_class); ++i) arena.slices()[first + i].released = true;
-  slab.metadata_arena().FreeMetadata(&slab, Slab::MetadataBytes(size_class, RecordShift()));
+  FreeSlabMetadata(slab);
   arena.FreeSpan(first, /*dirty=*/true, now);
 }
 
@@ -189,38 +165,7 @@ void ThreadHeap::Refile(Slab& slab) {
   if (!slab.listed) Link(slab, bin);
   // One slab with free slots stays, so that a class at its edge does not make and retire slabs.
   if (slab.empty() && bin.listed > 1) return RetireSlab(slab, bin);
-  if (slab.free_count() >= slab.notice && slab.sparse_place == 0) NoteSparse(slab);
-}
-
-void ThreadHeap::NoteSparse(Slab& slab) {
-  if (sparse_count_ == kSparsePlaces) DropOldestSparse();
-  const uint32_t place = (sparse_oldest_ + sparse_count_++) % kSparsePlaces;
-  sparse_[place] = &slab;
-  slab.sparse_place = static_cast<uint16_t>(place + 1);
-  slab.notice = static_cast<uint16_t>(slab.slot_count());
-  sparse_bytes_ += SlabSlices(slab.size_class()) * kSliceSize;
-  while (sparse_bytes_ > kSparseBytes) DropOldestSparse();
-}
-
-void ThreadHeap::ForgetSparse(Slab& slab) {
-  slab.notice = slab.sparse_from();
-  if (slab.sparse_place == 0) return;
-  sparse_[slab.sparse_place - 1u] = nullptr;
-  slab.sparse_place = 0;
-  sparse_bytes_ -= SlabSlices(slab.size_class()) * kSliceSize;
-}
-
-void ThreadHeap::DropOldestSparse() {
-  Slab* slab = sparse_[sparse_oldest_];
-  sparse_oldest_ = (sparse_oldest_ + 1) % kSparsePlaces;
-  --sparse_count_;
-  if (slab == nullptr) return;
-  slab->DropFreePages();
-  sparse_bytes_ -= SlabSlices(slab->size_class()) * kSliceSize;
-  slab->sparse_place = 0;
-  // Once more when three quarters of what is live now are free, too, down to the last one.
-  const uint32_t live = slab->slot_count() - slab->free_count();
-  slab->notice = static_cast<uint16_t>(slab->slot_count() - (live == 1 ? 0 : (live + 3) / 4));
+  if (slab.free_count() >= slab.notice) sparse_slabs_.Note(slab);
 }
 
 void ThreadHeap::ReturnToSlabs(const MagazineEntry* entries, size_t count) {
@@ -257,7 +202,7 @@ Slab* ThreadHeap::OpenSlab(SizeClass size_class) {
 void ThreadHeap::FileDrawn(Slab& slab, uint32_t count) {
   Bin& bin = bins_[slab.size_class()];
   bin.taken += count;
-  if (slab.free_count() < slab.sparse_from()) ForgetSparse(slab);
+  if (slab.free_count() < slab.sparse_from()) sparse_slabs_.Forget(slab);
   if (slab.free_count() == 0) Unlink(slab, bin);
 }
 
@@ -581,181 +526,6 @@ __attribute__((no_sanitize("thread"))) void ThreadHeap::AddTo(Tally& tally) cons
   plug.count_held(*this, &slots, &bytes);
   tally.taken_slots -= slots;
   tally.taken_bytes -= bytes;
-}
-
-// ---- registry
-
-ThreadHeap* HeapRegistry::MakeHeap(DrawsInChild in_child) {
-  constexpr size_t kBlockBytes = kHeapBytes + alignof(ThreadHeap);
-  Arena* source = nullptr;
-  void* block = heap_state.AllocateMetadata(kBlockBytes, &source);
-  if (block == nullptr) return nullptr;
-  prim::RandomStream* random = heap_state.NewStream(in_child);
-  if (random == nullptr) {
-    source->FreeMetadata(block, kBlockBytes);
-    return nullptr;
-  }
-  ThreadHeap* heap = reinterpret_cast<ThreadHeap*>(
-      RoundUpTo(reinterpret_cast<uintptr_t>(block), alignof(ThreadHeap)));
-  heap->Initialise(*random);
-  heap->next_heap_ = heaps_;
-  heaps_ = heap;
-  return heap;
-}
-
-ThreadHeap* HeapRegistry::MakeHeapAt(Arena& home) {
-  ThreadHeap* heap = nullptr;
-  {
-    const prim::LockGuard guard(lock_);
-    heap = MakeHeap(DrawsInChild::kSame);
-    if (heap == nullptr) return nullptr;
-    heap->home_ = &home;
-    // Never 0, which would make it one of the pool.
-    heap->thread_id_ = prim::ThreadId();
-  }
-  const HeapPlug& plug = heap_constants->options.plug;
-  return plug.prepare == nullptr || plug.prepare(*heap) ? heap : nullptr;
-}
-
-ThreadHeap* HeapRegistry::SwitchTo(ThreadHeap& heap) {
-  HARDENED_CHECK(HasHeap());
-  ThreadHeap* before = static_cast<ThreadHeap*>(current_heap);
-  heap.thread_id_ = before->thread_id_;
-  current_heap = &heap;
-  return before;
-}
-
-ThreadHeap* HeapRegistry::AcquireForThread() {
-  ThreadHeap* heap = nullptr;
-  {
-    const prim::LockGuard guard(lock_);
-    if (!exit_registered_) {
-      exit_registered_ = true;
-      prim::RegisterThreadExit(&OnThreadExit);
-    }
-    heap = pool_;
-    if (heap != nullptr) {
-      pool_ = heap->next_pooled_;
-      heap->next_pooled_ = nullptr;
-      pooled_.store(pooled_.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
-    } else {
-      heap = MakeHeap(DrawsInChild::kOther);
-      if (heap == nullptr) return nullptr;
-    }
-    heap->thread_id_ = prim::ThreadId();
-  }
-  // Before arming: arming may allocate.
-  const bool exiting = ThreadIsExiting();
-  current_heap = heap;
-  const HeapPlug& plug = heap_constants->options.plug;
-  if (plug.prepare != nullptr && !plug.prepare(*heap)) {
-    ReleaseFromThread(heap);
-    if (!exiting) current_heap = const_cast<HeapFront*>(&kEmptyHeap);
-    return nullptr;
-  }
-  if (!exiting) prim::ArmThreadExit(heap);
-  return heap;
-}
-
-void HeapRegistry::OnThreadExit(void* heap) {
-  heap_registry.ReleaseFromThread(static_cast<ThreadHeap*>(heap));
-}
-
-void HeapRegistry::ReleaseFromThread(ThreadHeap* heap) {
-  if (current_heap != heap) return;  // the child of a fork that replaced it
-  // A thread that starts soon finds warm slabs; heaps that wait in the pool give theirs back one by
-  // one (CollectPool).
-  heap->ReleaseEverything(/*keep_one=*/pooled_.load(std::memory_order_relaxed) < kWarmHeaps);
-  current_heap = const_cast<HeapFront*>(&kExitedHeap);
-  const prim::LockGuard guard(lock_);
-  heap->thread_id_ = 0;
-  heap->next_pooled_ = pool_;
-  pool_ = heap;
-  pooled_.store(pooled_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-}
-
-Slab* HeapRegistry::Adopt(ThreadHeap& heap, SizeClass size_class, uint64_t* taken) {
-  if (pooled_.load(std::memory_order_relaxed) == 0) return nullptr;
-  const prim::LockGuard guard(lock_);
-  uint32_t probes = 0;
-  for (ThreadHeap* from = pool_; from != nullptr && probes < kAdoptionProbes;
-       from = from->next_pooled_, ++probes) {
-    // A heap in the pool keeps no slots in magazines: they would be taken along with their slab.
-    if (from->HasIncoming()) from->ReleaseEverything(/*keep_one=*/false);
-    ThreadHeap::Bin& bin = from->bins_[size_class];
-    Slab* slab = bin.head;
-    if (slab == nullptr) continue;
-    from->Unlink(*slab, bin);
-    from->ForgetSparse(*slab);
-    *taken = slab->slot_count() - slab->free_count();
-    bin.taken -= *taken;
-    SetSlabOwner(*slab, &heap);
-    return slab;
-  }
-  return nullptr;
-}
-
-void HeapRegistry::CollectPool(bool all) {
-  if (pooled_.load(std::memory_order_relaxed) == 0) return;
-  const prim::LockGuard guard(lock_);
-  if (all) {
-    for (ThreadHeap* heap = pool_; heap != nullptr; heap = heap->next_pooled_) {
-      heap->ReleaseEverything(/*keep_one=*/false);
-    }
-    return;
-  }
-  // The cursor runs over all heaps, since those of the pool come and go.
-  for (int looked = 0; looked < kPoolLooks; ++looked) {
-    ThreadHeap* heap = next_to_collect_ != nullptr ? next_to_collect_ : heaps_;
-    if (heap == nullptr) return;
-    next_to_collect_ = heap->next_heap_;
-    if (heap->thread_id_ != 0) continue;
-    heap->ReleaseEverything(/*keep_one=*/false);
-    return;
-  }
-}
-
-ThreadHeap::Tally HeapRegistry::Total() {
-  const prim::LockGuard guard(lock_);
-  ThreadHeap::Tally tally;
-  for (ThreadHeap* heap = heaps_; heap != nullptr; heap = heap->next_heap_) heap->AddTo(tally);
-  tally.remote_sent_slots += sent_alone_slots_.load(std::memory_order_relaxed);
-  tally.remote_sent_bytes += sent_alone_bytes_.load(std::memory_order_relaxed);
-  tally.run_allocations += heapless_run_allocations_.load(std::memory_order_relaxed);
-  tally.live_runs += heapless_live_runs_.load(std::memory_order_relaxed);
-  tally.live_run_bytes += heapless_live_run_bytes_.load(std::memory_order_relaxed);
-  return tally;
-}
-
-void HeapRegistry::LockForFork() {
-  lock_.Acquire();
-  empty_slabs.LockForFork();
-  heap_state.LockAll();
-}
-
-void HeapRegistry::UnlockAfterFork(bool in_child) {
-  heap_state.UnlockAll(in_child);
-  empty_slabs.UnlockAfterFork(in_child);
-  if (!in_child) {
-    lock_.Release();
-    return;
-  }
-  lock_.ForkReset();
-  // The heaps of the other threads stopped at an arbitrary point: they keep their thread's id and
-  // are left alone for ever. Their live slots stay valid; what the child frees of them is sent and
-  // never collected.
-  // A thread that switched heaps has more than one; its heap with a home goes on as it would have.
-  const uint64_t forking = HasHeap() ? static_cast<ThreadHeap*>(current_heap)->thread_id_ : 0;
-  for (ThreadHeap* heap = heaps_; heap != nullptr; heap = heap->next_heap_) {
-    if (heap->thread_id_ != 0 && heap->thread_id_ != forking) {
-      heap->orphan_ = true;
-      // What that thread will draw in the parent is none of the child's business.
-      if (heap->random_->seeded()) heap->random_->Forget();
-      continue;
-    }
-    if (heap->home_ == nullptr) heap->ScatterAfterFork();
-    if (heap->thread_id_ != 0) heap->thread_id_ = prim::ThreadId();
-  }
 }
 
 }  // namespace hardened::core

@@ -31,6 +31,7 @@
 #include "hardened/core/size_class.h"
 #include "hardened/core/slab.h"
 #include "hardened/core/slice.h"
+#include "hardened/core/sparse_slabs.h"
 #include "hardened/prim/lock.h"
 #include "hardened/prim/random_stream.h"
 #include "hardened/prim/system_info.h"
@@ -47,7 +48,7 @@ struct HeapFront {
 
 class ThreadHeap : public HeapFront {
  public:
-  // Makes a heap in a zeroed block of this size, which draws from `random`.
+  // Makes a heap in a zeroed block of kThreadHeapBytes, which draws from `random`.
   void Initialise(prim::RandomStream& random);
 
   // Puts at least one slot into the empty magazine of `size_class`: from what other threads freed,
@@ -182,6 +183,10 @@ class ThreadHeap : public HeapFront {
   static constexpr uint32_t kBatchSlots = 32;
   static constexpr uint32_t kBatchBytes = 32 * 1024;
 
+  // Whether its slabs, once empty, wait for their class.
+  bool IsolatesClasses() const {
+    return heap_constants->options.isolate_classes && home_ == nullptr;
+  }
   void Link(Slab& slab, Bin& bin);
   void Unlink(Slab& slab, Bin& bin);
   Slab* NewSlab(SizeClass size_class);
@@ -196,12 +201,6 @@ class ThreadHeap : public HeapFront {
   static void GuardBehind(const Slab& slab, uint32_t slices);
   // Files a slab to which slots have come back.
   void Refile(Slab& slab);
-  // Slabs with few live slots, oldest first. A freed magazine's worth of slots, from a slab each,
-  // would else keep all their memory after a burst: beyond kSparseBytes the free pages of the
-  // oldest are dropped.
-  void NoteSparse(Slab& slab);
-  void ForgetSparse(Slab& slab);
-  void DropOldestSparse();
   static void PushBatch(OutgoingBatch& batch);
   uint64_t AllocationsOf(SizeClass size_class) const {
     return started_countdowns_[size_class] - magazines[size_class].countdown;
@@ -234,12 +233,7 @@ class ThreadHeap : public HeapFront {
   uint64_t thread_id_;
   uint64_t last_housekeeping_ms_;
   uint32_t new_slabs_;
-  static constexpr uint32_t kSparsePlaces = 128;
-  static constexpr size_t kSparseBytes = 4 << 20;
-  std::array<Slab*, kSparsePlaces> sparse_;  // null: forgotten since
-  uint32_t sparse_oldest_;
-  uint32_t sparse_count_;  // places in use, forgotten ones too
-  size_t sparse_bytes_;
+  SparseSlabs sparse_slabs_;
   uintptr_t backlog_;  // taken from incoming_, not yet collected
   // Its mark is set while this heap has not come into a child by a fork without handlers.
   prim::RandomStream* random_;
@@ -253,6 +247,15 @@ class ThreadHeap : public HeapFront {
   [[maybe_unused]] char padding_[prim::kNoSharing - sizeof(incoming_)];
 };
 
+// Bytes of a heap with its magazines.
+inline constexpr size_t kThreadHeapBytes = [] {
+  size_t entries = 0;
+  for (unsigned c = 0; c < kSizeClassCount; ++c) {
+    entries += MagazineCapacity(static_cast<SizeClass>(c)) + 1;
+  }
+  return sizeof(ThreadHeap) + entries * sizeof(MagazineEntry);
+}();
+
 // What a thread has before its first allocation, and what after its exit has begun: libc frees a
 // little more then, which must not take a heap that nobody would give back.
 [[gnu::visibility("hidden")]] extern const HeapFront kEmptyHeap;
@@ -264,95 +267,6 @@ class ThreadHeap : public HeapFront {
 
 inline bool HasHeap() { return current_heap != &kEmptyHeap && current_heap != &kExitedHeap; }
 inline bool ThreadIsExiting() { return current_heap == &kExitedHeap; }
-
-// All thread heaps of the process.
-class HeapRegistry {
- public:
-  // Gives the calling thread a heap and arms its return at thread exit.
-  // Returns: null when memory is exhausted.
-  ThreadHeap* AcquireForThread() ABSL_LOCKS_EXCLUDED(lock_);
-  // Takes the heap back from the calling thread, which is about to exit or borrowed it.
-  void ReleaseFromThread(ThreadHeap* heap) ABSL_LOCKS_EXCLUDED(lock_);
-
-  // A heap for SwitchTo(), with `home`. It belongs to no thread and never comes into the pool.
-  // Returns: null when memory is exhausted.
-  ThreadHeap* MakeHeapAt(Arena& home) ABSL_LOCKS_EXCLUDED(lock_);
-  // The calling thread goes on with `heap`, of MakeHeapAt() or what SwitchTo() returned. Requires:
-  // HasHeap(), and that no other thread uses `heap`. Returns: the heap that it had.
-  static ThreadHeap* SwitchTo(ThreadHeap& heap);
-
-  // A slab with free slots of `size_class` from a heap in the pool, now owned by `heap`; null when
-  // a bounded search finds none.
-  Slab* Adopt(ThreadHeap& heap, SizeClass size_class, uint64_t* taken) ABSL_LOCKS_EXCLUDED(lock_);
-
-  // Collects what was freed into heaps of the pool, and gives empty slabs back: of one heap, the
-  // one that has waited longest, or of all.
-  void CollectPool(bool all) ABSL_LOCKS_EXCLUDED(lock_);
-
-  ThreadHeap::Tally Total() ABSL_LOCKS_EXCLUDED(lock_);
-
-  // Counts a slot that was sent without a heap.
-  void CountSentAlone(SizeClass size_class) {
-    sent_alone_slots_.fetch_add(1, std::memory_order_relaxed);
-    sent_alone_bytes_.fetch_add(SlotSize(size_class), std::memory_order_relaxed);
-  }
-
-  // Counts runs of the calling thread, whether it has a heap or not.
-  void CountRun(uint64_t allocations, int64_t live, int64_t bytes) {
-    if (HasHeap()) [[likely]] {
-      return static_cast<ThreadHeap*>(current_heap)->CountRun(allocations, live, bytes);
-    }
-    heapless_run_allocations_.fetch_add(allocations, std::memory_order_relaxed);
-    heapless_live_runs_.fetch_add(static_cast<uint64_t>(live), std::memory_order_relaxed);
-    heapless_live_run_bytes_.fetch_add(static_cast<uint64_t>(bytes), std::memory_order_relaxed);
-  }
-
-  void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
-  void UnlockAfterFork(bool in_child) ABSL_NO_THREAD_SAFETY_ANALYSIS;
-
- private:
-  static void OnThreadExit(void* heap);
-  // Null when memory is exhausted.
-  ThreadHeap* MakeHeap(DrawsInChild in_child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
-
-  prim::Lock lock_;  // before HeapState's locks
-  ThreadHeap* heaps_ ABSL_GUARDED_BY(lock_) = nullptr;
-  ThreadHeap* pool_ ABSL_GUARDED_BY(lock_) = nullptr;  // the last to come is the first to go
-  ThreadHeap* next_to_collect_ ABSL_GUARDED_BY(lock_) = nullptr;
-  std::atomic<uint32_t> pooled_{0};
-  std::atomic<uint64_t> sent_alone_slots_{0};
-  std::atomic<uint64_t> sent_alone_bytes_{0};
-  std::atomic<uint64_t> heapless_run_allocations_{0};
-  std::atomic<uint64_t> heapless_live_runs_{0};
-  std::atomic<uint64_t> heapless_live_run_bytes_{0};
-  bool exit_registered_ ABSL_GUARDED_BY(lock_) = false;
-};
-
-[[gnu::visibility("hidden")]] extern HeapRegistry heap_registry;
-
-// The current thread's heap, made at its first use. Null when memory is exhausted.
-inline ThreadHeap* CurrentHeapOrNew() {
-  if (HasHeap()) [[likely]]
-    return static_cast<ThreadHeap*>(current_heap);
-  return heap_registry.AcquireForThread();
-}
-
-// A heap for one operation on the slow side. A thread whose exit has begun borrows one and gives it
-// back at once: nobody would do it later.
-class HeapForOperation {
- public:
-  HeapForOperation() : borrowed_(ThreadIsExiting()), heap_(CurrentHeapOrNew()) {}
-  ~HeapForOperation() {
-    if (borrowed_ && heap_ != nullptr) heap_registry.ReleaseFromThread(heap_);
-  }
-  HeapForOperation(const HeapForOperation&) = delete;
-  HeapForOperation& operator=(const HeapForOperation&) = delete;
-  ThreadHeap* get() const { return heap_; }
-
- private:
-  const bool borrowed_;
-  ThreadHeap* const heap_;
-};
 
 }  // namespace hardened::core
 

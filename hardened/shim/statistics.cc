@@ -7,6 +7,7 @@
 #include <climits>
 
 #include "hardened/core/empty_slabs.h"
+#include "hardened/core/heap_registry.h"
 #include "hardened/core/run.h"
 #include "hardened/events.h"
 #include "hardened/hardened.h"

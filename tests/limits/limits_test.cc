@@ -46,6 +46,7 @@ const Row kRows[] = {
     {"ForbiddenEntropyInAChild"},
     {"WithoutProc"},
     {"RefusedAfterTheStart"},
+    {"ThreadsWithoutRandomStreams"},
     {"ThePolicyIsReadOnly", "seed=7"},
 };
 

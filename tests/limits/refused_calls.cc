@@ -2,13 +2,17 @@
 // kernel.
 
 #include <errno.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
+#include <barrier>
 #include <cstdlib>
+#include <cstring>
 #include <iterator>
 #include <string>
 #include <thread>
@@ -124,6 +128,62 @@ void ForbiddenEntropyInAChild() {
   Require(status == 0, "the child ended with status %d", status);
 }
 
+constexpr size_t kThreads = 600;
+constexpr size_t kStackBytes = 64 << 10;
+
+// More heaps than the first pages have random streams for, when the next ones are refused: their
+// threads get null, and later threads take over the heaps of earlier ones.
+void ThreadsWithoutRandomStreams() {
+  static std::barrier<> all_have_tried(kThreads + 1);
+  static std::atomic<size_t> served = 0;
+  static std::atomic<size_t> refused = 0;
+  // Mapped and known to the heap while that is allowed.
+  char* const stacks = static_cast<char*>(mmap(nullptr, kThreads * kStackBytes,
+                                               PROT_READ | PROT_WRITE,
+                                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  Require(stacks != MAP_FAILED, "no stacks");
+  Stress(10'000);
+  if (!hardened::prim::DenySystemCalls({SYS_mmap}, ENOMEM)) CannotRunHere("no seccomp filters");
+  const auto start = [stacks](size_t i, void* (*run)(void*)) {
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstack(&attributes, stacks + i * kStackBytes, kStackBytes);
+    pthread_t thread;
+    const int error = pthread_create(&thread, &attributes, run, nullptr);
+    Require(error == 0, "thread %zu was refused: %d", i, error);
+    return thread;
+  };
+  static pthread_t threads[kThreads];
+  for (size_t i = 0; i < kThreads; ++i) {
+    threads[i] = start(i, [](void*) -> void* {
+      for (int attempt = 0; attempt < 3; ++attempt) {
+        void* block = malloc(100);
+        if (block == nullptr) Require(errno == ENOMEM, "errno %d", errno);
+        ++(block == nullptr ? refused : served);
+        free(block);
+      }
+      all_have_tried.arrive_and_wait();
+      return nullptr;
+    });
+  }
+  all_have_tried.arrive_and_wait();
+  for (const pthread_t thread : threads) pthread_join(thread, nullptr);
+  Print("%zu calls of 600 threads were served, %zu refused", served.load(), refused.load());
+  Require(served > 0 && refused > 0, "%zu served, %zu refused", served.load(), refused.load());
+  const auto use_heap = [](void*) -> void* {
+    static void* blocks[2'000];
+    for (size_t i = 0; i < std::size(blocks); ++i) {
+      blocks[i] = malloc(i * 7 + 1);
+      Require(blocks[i] != nullptr, "%zu bytes refused", i * 7 + 1);
+      memset(blocks[i], 1, i * 7 + 1);
+    }
+    for (void* block : blocks) free(block);
+    return nullptr;
+  };
+  pthread_join(start(0, use_heap), nullptr);
+  use_heap(nullptr);
+}
+
 }  // namespace
 
 const Scenario kRefusedCallScenarios[] = {
@@ -131,5 +191,6 @@ const Scenario kRefusedCallScenarios[] = {
     {"WithoutMadvise", WithoutMadvise},
     {"WithoutWipeOnFork", WithoutWipeOnFork},
     {"ForbiddenEntropyInAChild", ForbiddenEntropyInAChild},
+    {"ThreadsWithoutRandomStreams", ThreadsWithoutRandomStreams},
 };
 const size_t kRefusedCallScenarioCount = std::size(kRefusedCallScenarios);

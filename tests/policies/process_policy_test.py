@@ -151,8 +151,8 @@ class SettingTest(unittest.TestCase):
         self.assertLess(number("run_addresses", "standard", "sample=0:run_cache=0"), 50)
 
     def test_guard_slabs(self):
-        self.assertEqual(number("guarded_slabs", "standard", "guard_slabs=1"), 16)
-        self.assertLess(number("guarded_slabs", "standard", "guard_slabs=0"), 4)
+        self.assertEqual(number("guarded_slabs", "standard", "sample=0:guard_slabs=1"), 16)
+        self.assertLess(number("guarded_slabs", "standard", "sample=0:guard_slabs=0"), 4)
 
     def test_placement(self):
         self.assertGreater(number("near_neighbours", "light", "sample=0:placement=256"), 180)

@@ -1,0 +1,191 @@
+#include "hardened/core/heap_registry.h"
+
+#include "hardened/core/empty_slabs.h"
+#include "hardened/prim/check.h"
+#include "hardened/prim/thread_exit.h"
+
+namespace hardened::core {
+namespace {
+
+constexpr uint32_t kAdoptionProbes = 8;
+// Heaps without a thread that keep an empty slab of each class.
+constexpr uint32_t kWarmHeaps = 4;
+// Heaps that one turn of housekeeping looks at to find one in the pool.
+constexpr int kPoolLooks = 16;
+
+}  // namespace
+
+constinit HeapRegistry heap_registry;
+
+ThreadHeap* HeapRegistry::MakeHeap(DrawsInChild in_child) {
+  if (next_block_ == nullptr) {
+    next_block_ = heap_state.AllocateMetadata(kThreadHeapBytes + alignof(ThreadHeap));
+  }
+  prim::RandomStream* random =
+      next_block_ != nullptr ? heap_state.NewStream(in_child) : nullptr;
+  if (random == nullptr) return nullptr;
+  ThreadHeap* heap = reinterpret_cast<ThreadHeap*>(
+      RoundUpTo(reinterpret_cast<uintptr_t>(next_block_), alignof(ThreadHeap)));
+  next_block_ = nullptr;
+  heap->Initialise(*random);
+  heap->next_heap_ = heaps_;
+  heaps_ = heap;
+  return heap;
+}
+
+ThreadHeap* HeapRegistry::MakeHeapAt(Arena& home) {
+  ThreadHeap* heap = nullptr;
+  {
+    const prim::LockGuard guard(lock_);
+    heap = MakeHeap(DrawsInChild::kSame);
+    if (heap == nullptr) return nullptr;
+    heap->home_ = &home;
+    // Never 0, which would make it one of the pool.
+    heap->thread_id_ = prim::ThreadId();
+  }
+  const HeapPlug& plug = heap_constants->options.plug;
+  return plug.prepare == nullptr || plug.prepare(*heap) ? heap : nullptr;
+}
+
+ThreadHeap* HeapRegistry::SwitchTo(ThreadHeap& heap) {
+  HARDENED_CHECK(HasHeap());
+  ThreadHeap* before = static_cast<ThreadHeap*>(current_heap);
+  heap.thread_id_ = before->thread_id_;
+  current_heap = &heap;
+  return before;
+}
+
+ThreadHeap* HeapRegistry::AcquireForThread() {
+  ThreadHeap* heap = nullptr;
+  {
+    const prim::LockGuard guard(lock_);
+    if (!exit_registered_) {
+      exit_registered_ = true;
+      prim::RegisterThreadExit(&OnThreadExit);
+    }
+    heap = pool_;
+    if (heap != nullptr) {
+      pool_ = heap->next_pooled_;
+      heap->next_pooled_ = nullptr;
+      pooled_.store(pooled_.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+    } else {
+      heap = MakeHeap(DrawsInChild::kOther);
+      if (heap == nullptr) return nullptr;
+    }
+    heap->thread_id_ = prim::ThreadId();
+  }
+  // Before arming: arming may allocate.
+  const bool exiting = ThreadIsExiting();
+  current_heap = heap;
+  const HeapPlug& plug = heap_constants->options.plug;
+  if (plug.prepare != nullptr && !plug.prepare(*heap)) {
+    ReleaseFromThread(heap);
+    if (!exiting) current_heap = const_cast<HeapFront*>(&kEmptyHeap);
+    return nullptr;
+  }
+  if (!exiting) prim::ArmThreadExit(heap);
+  return heap;
+}
+
+void HeapRegistry::OnThreadExit(void* heap) {
+  heap_registry.ReleaseFromThread(static_cast<ThreadHeap*>(heap));
+}
+
+void HeapRegistry::ReleaseFromThread(ThreadHeap* heap) {
+  if (current_heap != heap) return;  // the child of a fork that replaced it
+  // A thread that starts soon finds warm slabs; heaps that wait in the pool give theirs back one by
+  // one (CollectPool).
+  heap->ReleaseEverything(/*keep_one=*/pooled_.load(std::memory_order_relaxed) < kWarmHeaps);
+  current_heap = const_cast<HeapFront*>(&kExitedHeap);
+  const prim::LockGuard guard(lock_);
+  heap->thread_id_ = 0;
+  heap->next_pooled_ = pool_;
+  pool_ = heap;
+  pooled_.store(pooled_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
+
+Slab* HeapRegistry::Adopt(ThreadHeap& heap, SizeClass size_class, uint64_t* taken) {
+  if (pooled_.load(std::memory_order_relaxed) == 0) return nullptr;
+  const prim::LockGuard guard(lock_);
+  uint32_t probes = 0;
+  for (ThreadHeap* from = pool_; from != nullptr && probes < kAdoptionProbes;
+       from = from->next_pooled_, ++probes) {
+    // A heap in the pool keeps no slots in magazines: they would be taken along with their slab.
+    if (from->HasIncoming()) from->ReleaseEverything(/*keep_one=*/false);
+    ThreadHeap::Bin& bin = from->bins_[size_class];
+    Slab* slab = bin.head;
+    if (slab == nullptr) continue;
+    from->Unlink(*slab, bin);
+    from->sparse_slabs_.Forget(*slab);
+    *taken = slab->slot_count() - slab->free_count();
+    bin.taken -= *taken;
+    SetSlabOwner(*slab, &heap);
+    return slab;
+  }
+  return nullptr;
+}
+
+void HeapRegistry::CollectPool(bool all) {
+  if (pooled_.load(std::memory_order_relaxed) == 0) return;
+  const prim::LockGuard guard(lock_);
+  if (all) {
+    for (ThreadHeap* heap = pool_; heap != nullptr; heap = heap->next_pooled_) {
+      heap->ReleaseEverything(/*keep_one=*/false);
+    }
+    return;
+  }
+  // The cursor runs over all heaps, since those of the pool come and go.
+  for (int looked = 0; looked < kPoolLooks; ++looked) {
+    ThreadHeap* heap = next_to_collect_ != nullptr ? next_to_collect_ : heaps_;
+    if (heap == nullptr) return;
+    next_to_collect_ = heap->next_heap_;
+    if (heap->thread_id_ != 0) continue;
+    heap->ReleaseEverything(/*keep_one=*/false);
+    return;
+  }
+}
+
+ThreadHeap::Tally HeapRegistry::Total() {
+  const prim::LockGuard guard(lock_);
+  ThreadHeap::Tally tally;
+  for (ThreadHeap* heap = heaps_; heap != nullptr; heap = heap->next_heap_) heap->AddTo(tally);
+  tally.remote_sent_slots += sent_alone_slots_.load(std::memory_order_relaxed);
+  tally.remote_sent_bytes += sent_alone_bytes_.load(std::memory_order_relaxed);
+  tally.run_allocations += heapless_run_allocations_.load(std::memory_order_relaxed);
+  tally.live_runs += heapless_live_runs_.load(std::memory_order_relaxed);
+  tally.live_run_bytes += heapless_live_run_bytes_.load(std::memory_order_relaxed);
+  return tally;
+}
+
+void HeapRegistry::LockForFork() {
+  lock_.Acquire();
+  empty_slabs.LockForFork();
+  heap_state.LockAll();
+}
+
+void HeapRegistry::UnlockAfterFork(bool in_child) {
+  heap_state.UnlockAll(in_child);
+  empty_slabs.UnlockAfterFork(in_child);
+  if (!in_child) {
+    lock_.Release();
+    return;
+  }
+  lock_.ForkReset();
+  // The heaps of the other threads stopped at an arbitrary point: they keep their thread's id and
+  // are left alone for ever. Their live slots stay valid; what the child frees of them is sent and
+  // never collected.
+  // A thread that switched heaps has more than one; its heap with a home goes on as it would have.
+  const uint64_t forking = HasHeap() ? static_cast<ThreadHeap*>(current_heap)->thread_id_ : 0;
+  for (ThreadHeap* heap = heaps_; heap != nullptr; heap = heap->next_heap_) {
+    if (heap->thread_id_ != 0 && heap->thread_id_ != forking) {
+      heap->orphan_ = true;
+      // What that thread will draw in the parent is none of the child's business.
+      if (heap->random_->seeded()) heap->random_->Forget();
+      continue;
+    }
+    if (heap->home_ == nullptr) heap->ScatterAfterFork();
+    if (heap->thread_id_ != 0) heap->thread_id_ = prim::ThreadId();
+  }
+}
+
+}  // namespace hardened::core
