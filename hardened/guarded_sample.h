@@ -3,8 +3,8 @@
 //
 // Detects: at the instruction, any access beyond the page of the sample, on the side it is placed
 //          against (start or end, at random), and any use after its free while it is held.
-// Misses:  the allocations that are not sampled; up to 15 bytes behind an end that the alignment
-//          keeps from the guard, which the canary finds at the free.
+// Misses:  the allocations that are not sampled; fewer bytes than the alignment (15 of malloc's)
+//          behind an end that it keeps from the guard, which the canary finds at the free.
 // Cost:    a decrement in malloc that is there anyway; for each sample two system calls, a page and
 //          a Trace.
 //
@@ -47,9 +47,10 @@ uint64_t DrawInterval(core::ThreadHeap& heap, uint32_t interval);
 // Samples that live or are held at the same time: each takes a page and a slice of address space.
 inline constexpr uint32_t kMaxSamples = 16 * 1024;
 
-// A run for a sample of `bytes`, without a live record. Null when there is no memory for it, or
-// when there are too many samples. The caller's frame must have a frame pointer.
-core::Run* AllocateSample(core::ThreadHeap& heap, size_t bytes, bool* zero);
+// A run for a sample of `bytes`, aligned to `alignment`, without a live record. Null when there is
+// no memory for it, or when there are too many samples. The caller's frame must have a frame
+// pointer.
+core::Run* AllocateSample(core::ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero);
 
 // The sample is about to be freed by the caller, whose frame must have a frame pointer.
 void NoteSampleFreed(core::Run& run);

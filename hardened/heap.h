@@ -167,8 +167,8 @@ class Heap {
       size_t size = core::RoundUpTo(bytes + Canary::kRoom, alignment);
       for (; size <= core::kMaxSlotSize; size += alignment) {
         const core::SizeClass size_class = core::SizeClassOf(size);
-        if (core::SlotSize(size_class) % alignment == 0) {
-          return AllocateSlot(size_class, bytes, kind, false);
+        if ((core::kSlotSizes[size_class] & (alignment - 1)) == 0) {
+          return AllocateOfClass(size_class, bytes, alignment, kind);
         }
       }
     }
@@ -273,6 +273,22 @@ class Heap {
     return HandOut<Failure>(heap, magazine, entry, size_class, bytes, kind, kZeroed);
   }
 
+  // The walk without the choice of the class, whose slots are aligned to `alignment`.
+  static void* AllocateOfClass(core::SizeClass size_class, size_t bytes, size_t alignment,
+                               core::AllocationKind kind) {
+    core::HeapFront& heap = *core::current_heap;
+    core::Magazine& magazine = heap.magazines[size_class];
+    const core::MagazineEntry entry = *magazine.top;
+    if (ABSL_PREDICT_FALSE(entry.slot == nullptr)) {
+      return AllocateSlot(size_class, bytes, kind, false);
+    }
+    if (ABSL_PREDICT_FALSE(--magazine.countdown == 0)) {
+      return AllocateSampled<NullOtherwise>(size_class, bytes, kind, false, alignment);
+    }
+    --magazine.top;
+    return HandOut<NullOtherwise>(heap, magazine, entry, size_class, bytes, kind, false);
+  }
+
   template <class Failure>
   static void* OrOtherwise(void* result, size_t bytes, core::AllocationKind kind) {
     return result != nullptr ? result : Failure::Otherwise(bytes, kind);
@@ -371,15 +387,16 @@ class Heap {
   // The countdown of the class has run out: this allocation is a sample.
   template <class Failure>
   ABSL_ATTRIBUTE_NOINLINE static void* AllocateSampled(core::SizeClass size_class, size_t bytes,
-                                                       core::AllocationKind kind, bool zeroed) {
+                                                       core::AllocationKind kind, bool zeroed,
+                                                       size_t alignment = core::kSlotAlignment) {
     KeepFramePointer();
     const int saved_errno = errno;
     core::ThreadHeap& heap = *static_cast<core::ThreadHeap*>(core::current_heap);
     heap.CountAllocation(size_class, -1);
     heap.RestartCountdown(size_class, DrawInterval(heap, active_features->sample_interval));
     bool zero = false;
-    void* result =
-        FinishRun(heap, AllocateSample(heap, bytes, &zero), bytes, kind, zeroed && !zero);
+    void* result = FinishRun(heap, AllocateSample(heap, bytes, alignment, &zero), bytes, kind,
+                             zeroed && !zero);
     errno = saved_errno;
     if (result == nullptr) result = AllocateSlot(size_class, bytes, kind, zeroed);
     return OrOtherwise<Failure>(result, bytes, kind);

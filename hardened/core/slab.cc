@@ -23,6 +23,7 @@ void Slab::Initialise(Arena& arena, Arena& metadata_arena, uint32_t first_slice,
   slot_count_ = SlotsPerSlab(size_class);
   free_count_ = slot_count_;
   lowest_word_ = 0;
+  touched_ = zero ? 0 : slot_count_;
   notice = sparse_from();
   if (!zero) {
     for (uint32_t i = 0; i < slot_count_; ++i) {
@@ -84,6 +85,7 @@ uint32_t Slab::Draw(const Placement& placement, prim::RandomStream& random, uint
                     MagazineEntry* out) {
   const uint32_t drawn = count < free_count_ ? count : free_count_;
   if (placement.window_bytes == 0 || scattered_) {
+    touched_ = touched_ + drawn < slot_count_ ? touched_ + drawn : slot_count_;
     // Counted down before: every draw of the rejection must be able to hit.
     if ((free_count_ - drawn) * kRejectionShare >= slot_count_) {
       DrawByRejection(random, drawn, out);
@@ -102,6 +104,10 @@ uint32_t Slab::Draw(const Placement& placement, prim::RandomStream& random, uint
   }
   DrawInOrder(drawn, out);
   free_count_ -= drawn;
+  if (drawn > 0) {
+    const uint32_t end = IndexOfRecord(out[drawn - 1].record) + 1;
+    if (touched_ < end) touched_ = end;
+  }
   const uint32_t window = placement.window_bytes / slot_size_;
   if (window < 2) return drawn;
   for (uint32_t start = 0; start < drawn; start += window) {
@@ -138,7 +144,14 @@ size_t Slab::DropFreePages() {
     }
     start = at + page;
   }
+  touched_ = slot_count_ - free_count_;
   return dropped;
+}
+
+size_t Slab::touched_bytes() const {
+  const size_t page = prim::PageSize();
+  const size_t most = size_t{touched_} * (slot_size_ < page ? page : slot_size_);
+  return most < span_bytes() ? most : span_bytes();
 }
 
 void DescribeSlab(Slab& slab, ThreadHeap* owner) {

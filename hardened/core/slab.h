@@ -53,6 +53,8 @@ class Slab {
   uint16_t sparse_from() const { return static_cast<uint16_t>(slot_count_ - slot_count_ / 8); }
   // Gives back the pages of which all slots may be drawn. Returns: their bytes.
   size_t DropFreePages();
+  // At most so much of its memory is in use or was, since the last DropFreePages().
+  size_t touched_bytes() const;
   SizeClass size_class() const { return size_class_; }
   uint32_t first_slice() const { return first_slice_; }
   uintptr_t base() const { return base_; }
@@ -102,6 +104,8 @@ class Slab {
   uint16_t sparse_place = 0;
   // From this many free slots on, the heap looks again how it files the slab.
   uint16_t notice = 0;
+  // What it counts for there.
+  uint32_t sparse_bytes = 0;
   // While it waits in EmptySlabs.
   bool dirty = false;
   uint64_t emptied_ms = 0;
@@ -128,6 +132,7 @@ class Slab {
   uint32_t slot_count_ = 0;
   uint32_t free_count_ = 0;
   uint32_t lowest_word_ = 0;  // no bit is set in a word below
+  uint32_t touched_ = 0;      // slots that may have memory, at most
   SizeClass size_class_ = 0;
   uint8_t record_shift_ = 1;
   bool scattered_ = false;

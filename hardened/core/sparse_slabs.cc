@@ -9,7 +9,8 @@ void SparseSlabs::Note(Slab& slab) {
   places_[place] = &slab;
   slab.sparse_place = static_cast<uint16_t>(place + 1);
   slab.notice = static_cast<uint16_t>(slab.slot_count());
-  bytes_ += slab.span_bytes();
+  slab.sparse_bytes = static_cast<uint32_t>(slab.touched_bytes());
+  bytes_ += slab.sparse_bytes;
   while (bytes_ > kMostBytes) DropOldest();
 }
 
@@ -18,7 +19,7 @@ void SparseSlabs::Forget(Slab& slab) {
   if (slab.sparse_place == 0) return;
   places_[slab.sparse_place - 1u] = nullptr;
   slab.sparse_place = 0;
-  bytes_ -= slab.span_bytes();
+  bytes_ -= slab.sparse_bytes;
 }
 
 void SparseSlabs::DropOldest() {
@@ -27,7 +28,7 @@ void SparseSlabs::DropOldest() {
   --count_;
   if (slab == nullptr) return;
   slab->DropFreePages();
-  bytes_ -= slab->span_bytes();
+  bytes_ -= slab->sparse_bytes;
   slab->sparse_place = 0;
   // Once more when three quarters of what is live now are free, too, down to the last one.
   const uint32_t live = slab->slot_count() - slab->free_count();

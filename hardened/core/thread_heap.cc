@@ -16,6 +16,9 @@ constexpr uint64_t kHousekeepingMs = 50;
 constexpr uint64_t kNoCountdown = uint64_t{1} << 62;
 // Slots of other threads' frees that one refill takes back.
 constexpr uint32_t kCollectAtOnce = 1024;
+// Slots of one refill: of a thread's first of a class, and at most. Each refill doubles the next
+// one: many threads live for a few allocations of each class.
+constexpr uint32_t kFirstRefill = 8;
 constexpr uint32_t kMaxRefill = 128;
 // A full magazine is looked at whenever so many times what it holds came to it.
 constexpr size_t kManyOverflows = 16;
@@ -234,7 +237,7 @@ bool ThreadHeap::Refill(SizeClass size_class) {
   if (!random_->mark()) [[unlikely]]
     Scatter();
   Magazine& magazine = magazines[size_class];
-  const Bin& bin = bins_[size_class];
+  Bin& bin = bins_[size_class];
   Housekeep(prim::CoarseMilliseconds());
   if (HasIncoming()) {
     Collect(kCollectAtOnce);
@@ -243,9 +246,10 @@ bool ThreadHeap::Refill(SizeClass size_class) {
   Slab* slab = bin.head != nullptr ? bin.head : OpenSlab(size_class);
   if (slab == nullptr) return false;
   magazine.limit = magazine.bottom + MagazineCapacity(size_class);
-  const size_t capacity = magazine.capacity();
-  const uint32_t wanted =
-      static_cast<uint32_t>(capacity > 2 * kMaxRefill ? kMaxRefill : (capacity + 1) / 2);
+  const size_t half = (magazine.capacity() + 1) / 2;
+  const uint32_t doubled = bin.refill < kMaxRefill ? 2 * bin.refill : kMaxRefill;
+  bin.refill = doubled == 0 ? kFirstRefill : doubled;
+  const uint32_t wanted = half < bin.refill ? static_cast<uint32_t>(half) : bin.refill;
   MagazineEntry drawn[kMaxRefill];
   const Placement& placement = heap_constants->options.placement;
   uint32_t count = 0;
@@ -452,6 +456,7 @@ void ThreadHeap::ReleaseEverything(bool keep_one) {
   if (plug.drain != nullptr) plug.drain(*this);
   for (unsigned c = 0; c < kSizeClassCount; ++c) {
     while (magazines[c].count() > 0) FlushHalf(static_cast<SizeClass>(c));
+    bins_[c].refill = 0;
   }
   RetireEmptySlabs(keep_one);
 }

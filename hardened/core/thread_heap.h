@@ -166,6 +166,7 @@ class ThreadHeap : public HeapFront {
   struct Bin {
     Slab* head;
     uint32_t listed;
+    uint32_t refill;     // slots of the last refill, unless the magazine is smaller
     bool scatter_next;   // the next new slab is drawn from uniformly
     uint32_t overflows;  // since the magazine was last looked at; NoteOverflow()
     uint64_t allocations_at_overflow;

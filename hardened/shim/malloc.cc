@@ -17,6 +17,9 @@ namespace {
 
 using core::AllocationKind;
 
+// Without an instruction that counts bits std::has_single_bit() is a call.
+constexpr bool IsPowerOfTwo(size_t number) { return number != 0 && (number & (number - 1)) == 0; }
+
 void* AllocateAligned(size_t alignment, size_t bytes) {
   return OrSetErrno(ActiveHeap::AllocateAligned(alignment, bytes, AllocationKind::kAligned));
 }
@@ -71,7 +74,7 @@ HARDENED_EXPORT void* memalign(size_t alignment, size_t bytes) {
 }
 
 HARDENED_EXPORT void* aligned_alloc(size_t alignment, size_t bytes) {
-  if (!std::has_single_bit(alignment)) {
+  if (!IsPowerOfTwo(alignment)) {
     errno = EINVAL;
     return nullptr;
   }
@@ -79,7 +82,7 @@ HARDENED_EXPORT void* aligned_alloc(size_t alignment, size_t bytes) {
 }
 
 HARDENED_EXPORT int posix_memalign(void** out, size_t alignment, size_t bytes) {
-  if (!std::has_single_bit(alignment) || alignment % sizeof(void*) != 0) return EINVAL;
+  if (!IsPowerOfTwo(alignment) || alignment % sizeof(void*) != 0) return EINVAL;
   void* result = ActiveHeap::AllocateAligned(alignment, bytes, AllocationKind::kAligned);
   if (result == nullptr) return ENOMEM;
   *out = result;

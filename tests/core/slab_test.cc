@@ -352,6 +352,25 @@ TEST(SlabTest, DropsThePagesOfWhichAllSlotsAreFree) {
   }
 }
 
+// In the order of addresses what is drawn again is not counted again.
+TEST(SlabTest, KnowsHowMuchMayBeTouched) {
+  const size_t size = 16 << 10;
+  const auto redraw = [size](const Placement& placement, bool zero) {
+    TestSlab slab(SizeClassOf(size), /*record_shift=*/1, zero);
+    EXPECT_EQ(slab->touched_bytes(), zero ? 0 : slab->span_bytes());
+    SeededStream random(13);
+    for (int i = 0; i < 3; ++i) {
+      MagazineEntry drawn[4];
+      EXPECT_EQ(slab->Draw(placement, random, 4, drawn), 4u);
+      for (const MagazineEntry& entry : drawn) slab->Return(slab.IndexOf(entry));
+    }
+    return slab->touched_bytes();
+  };
+  EXPECT_EQ(redraw(kWindows, true), 4 * size);
+  EXPECT_EQ(redraw(kUniform, true), 12 * size);
+  EXPECT_EQ(redraw(kUniform, false), size_t{512} << 10);
+}
+
 TEST(SlabDeathTest, ReturningASlotThatIsFreeFailsACheck) {
   TestSlab slab(SizeClassOf(64));
   SeededStream random(41);

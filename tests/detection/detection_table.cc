@@ -451,13 +451,15 @@ Group GuardedSamples() {
   const auto row = [](std::string_view misuse, std::string_view crime, const Cell& cell) {
     return OfCrime(misuse, crime, {"read", "write"}, {100, 1000}, AtEveryLevel(cell));
   };
-  return {"Allocations that are guarded samples",
-          {
-              row("Read or write past the end", "PastSample", Faults(kOutside)),
-              row("Read or write before the start", "BeforeSample", Faults(kOutside)),
-              row("Read or write after free", "FreedSample", Faults("use after free")),
-              row("Double free", "DoubleFreeOfSample", AtFree("double free")),
-          }};
+  return {
+      "Allocations that are guarded samples",
+      {
+          row("Read or write past the end", "PastSample", Faults(kOutside)),
+          row("Read or write past the end, aligned to 64", "PastAlignedSample", Faults(kOutside)),
+          row("Read or write before the start", "BeforeSample", Faults(kOutside)),
+          row("Read or write after free", "FreedSample", Faults("use after free")),
+          row("Double free", "DoubleFreeOfSample", AtFree("double free")),
+      }};
 }
 
 }  // namespace

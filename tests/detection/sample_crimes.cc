@@ -11,15 +11,19 @@
 namespace {
 
 const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+constexpr size_t kMallocAlignment = 16;
 
 // A sample that lies against the guard behind it, or in front of it. Requires: a size that no slot
 // has, so that a slot is seldom where a sample would be.
-unsigned char* MakeSample(bool against_the_end) {
+unsigned char* MakeSample(bool against_the_end, size_t alignment = kMallocAlignment) {
   for (size_t i = 0; i < 4'000'000; ++i) {
-    auto* block = static_cast<unsigned char*>(Malloc(size));
+    auto* block = static_cast<unsigned char*>(
+        alignment == kMallocAlignment ? Malloc(size) : aligned_alloc(alignment, size));
     const auto address = reinterpret_cast<uintptr_t>(block);
+    if (address % alignment != 0) Exit(kNotCommitted, "a block is not aligned");
     const uintptr_t start = address / page * page;
-    const bool in_place = against_the_end ? address + size + 16 > start + page : address == start;
+    const bool in_place =
+        against_the_end ? address + size + alignment > start + page : address == start;
     if (in_place && IsBetweenGuards(block, size)) return block;
     free(block);
   }
@@ -36,7 +40,11 @@ void Touch(unsigned char* at) {
 }
 
 // read|write: at the first address behind the sample that is aligned as blocks are.
-void PastSample() { Touch(MakeSample(true) + (size + 15) / 16 * 16); }
+void TouchPastSample(size_t alignment) {
+  Touch(MakeSample(true, alignment) + (size + alignment - 1) / alignment * alignment);
+}
+void PastSample() { TouchPastSample(kMallocAlignment); }
+void PastAlignedSample() { TouchPastSample(64); }
 void BeforeSample() { Touch(MakeSample(false) - 1); }
 void FreedSample() {
   unsigned char* block = MakeSample(true);
@@ -50,8 +58,8 @@ void DoubleFreeOfSample() {
 }
 
 #define CRIME(name) {#name, name}
-const Crime kCrimes[] = {CRIME(PastSample), CRIME(BeforeSample), CRIME(FreedSample),
-                         CRIME(DoubleFreeOfSample)};
+const Crime kCrimes[] = {CRIME(PastSample), CRIME(PastAlignedSample), CRIME(BeforeSample),
+                         CRIME(FreedSample), CRIME(DoubleFreeOfSample)};
 #undef CRIME
 
 }  // namespace

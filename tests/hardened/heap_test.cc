@@ -497,6 +497,27 @@ TEST_P(HeapBadPointerDeathTest, IsReportedByEveryCallThatIsGivenIt) {
 INSTANTIATE_TEST_SUITE_P(, HeapBadPointerDeathTest, testing::ValuesIn(kBadPointers),
                          [](const auto& row) { return std::string(row.param.name); });
 
+// A short thread takes little from the slabs, and gives little back at its end.
+TEST(HeapTest, AThreadTakesFewSlotsAtFirstAndThenMore) {
+  constexpr size_t kSize = 100;
+  std::vector<size_t> taken;
+  std::thread([&taken] {
+    const auto stock = [] {
+      const core::SizeClass size_class = core::SizeClassOf(kSize + HeapUnderTest::Canary::kRoom);
+      return core::current_heap->magazines[size_class].count();
+    };
+    for (int i = 0; i < 300; ++i) {
+      const size_t before = stock();
+      Allocate(kSize);
+      if (before == 0) taken.push_back(stock() + 1);
+    }
+  }).join();
+  ASSERT_GE(taken.size(), 3u);
+  EXPECT_EQ(std::vector<size_t>(taken.begin(), taken.begin() + 3),
+            (std::vector<size_t>{8, 16, 32}));
+  EXPECT_EQ(*std::max_element(taken.begin(), taken.end()), 128u);
+}
+
 TEST(HeapDeathTest, AnOverwrittenLinkBetweenRemotelyFreedSlotsIsReported) {
   const auto overwrite_and_collect = [] {
     char* block = FreedByAThread(64);
