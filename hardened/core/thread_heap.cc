@@ -16,8 +16,8 @@ constexpr uint64_t kHousekeepingMs = 50;
 constexpr uint64_t kNoCountdown = uint64_t{1} << 62;
 // Slots of other threads' frees that one refill takes back.
 constexpr uint32_t kCollectAtOnce = 1024;
-// Slots of one refill: of a thread's first of a class, and at most. Each refill doubles the next
-// one: many threads live for a few allocations of each class.
+// Slots of one refill: of a thread's first of a class, unless a placement window is longer, and at
+// most. Each refill doubles the next one: many threads live for a few allocations of each class.
 constexpr uint32_t kFirstRefill = 8;
 constexpr uint32_t kMaxRefill = 128;
 // A full magazine is looked at whenever so many times what it holds came to it.
@@ -28,6 +28,12 @@ constexpr size_t kShrunkShare = 16;
 constexpr size_t kLeastTrimmed = 8;
 
 constinit const MagazineEntry empty_magazine_stop = {nullptr, nullptr};
+
+// `last`: of the refill before, 0 for the first. `window`: slots.
+uint32_t NextRefill(uint32_t last, size_t window) {
+  const size_t next = last != 0 ? 2 * size_t{last} : window > kFirstRefill ? window : kFirstRefill;
+  return next < kMaxRefill ? static_cast<uint32_t>(next) : kMaxRefill;
+}
 
 unsigned RecordShift() { return heap_constants->options.record_shift; }
 
@@ -247,11 +253,10 @@ bool ThreadHeap::Refill(SizeClass size_class) {
   if (slab == nullptr) return false;
   magazine.limit = magazine.bottom + MagazineCapacity(size_class);
   const size_t half = (magazine.capacity() + 1) / 2;
-  const uint32_t doubled = bin.refill < kMaxRefill ? 2 * bin.refill : kMaxRefill;
-  bin.refill = doubled == 0 ? kFirstRefill : doubled;
+  const Placement& placement = heap_constants->options.placement;
+  bin.refill = NextRefill(bin.refill, placement.window_bytes / SlotSize(size_class));
   const uint32_t wanted = half < bin.refill ? static_cast<uint32_t>(half) : bin.refill;
   MagazineEntry drawn[kMaxRefill];
-  const Placement& placement = heap_constants->options.placement;
   uint32_t count = 0;
   if (placement.lanes > 1 && placement.window_bytes != 0) {
     count = DrawFromLanes(size_class, wanted, drawn);
