@@ -394,6 +394,7 @@ class Heap {
     core::ThreadHeap& heap = *static_cast<core::ThreadHeap*>(core::current_heap);
     heap.CountAllocation(size_class, -1);
     heap.RestartCountdown(size_class, DrawInterval(heap, active_features->sample_interval));
+    if constexpr (kFeatures.canary) RenewLives(heap);
     bool zero = false;
     void* result = FinishRun(heap, AllocateSample(heap, bytes, alignment, &zero), bytes, kind,
                              zeroed && !zero);

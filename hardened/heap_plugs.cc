@@ -23,7 +23,8 @@ bool Prepare(core::ThreadHeap& heap) {
     }
   }
   if (features.canary) {
-    plugs.epoch_bits = static_cast<uint16_t>(AllSecrets().epoch << kEpochShift);
+    plugs.life_bits = static_cast<uint16_t>((plugs.life_bits & kLifeMask) |
+                                            AllSecrets().epoch << kEpochShift);
   }
   return features.quarantine.bytes == 0 || plugs.quarantine.initialised() ||
          plugs.quarantine.Initialise(features.quarantine, features.wipe_limit,
@@ -48,6 +49,7 @@ constinit prim::Sealed<Features> active_features;
 void ResetPlugs(core::ThreadHeap& heap, uint64_t salt) {
   HeapPlugs& plugs = PlugsOf(heap);
   if (plugs.quarantine.initialised()) plugs.quarantine.Reset();
+  plugs.life_bits &= static_cast<uint16_t>(~kLifeMask);
   const uint32_t interval = active_features->sample_interval;
   if (interval == 0) return;
   for (unsigned c = 0; c < core::kSizeClassCount; ++c) {

@@ -15,8 +15,8 @@ namespace hardened {
 
 struct HeapPlugs {
   Quarantine quarantine;
-  uint16_t epoch_bits;  // upper bits of the lives of this heap's allocations
-  bool sampling;        // the countdowns run
+  uint16_t life_bits;  // epoch of the lives of this heap's allocations, and what hides their number
+  bool sampling;       // the countdowns run
 };
 static_assert(sizeof(HeapPlugs) <= sizeof(core::HeapFront::plug));
 
@@ -25,9 +25,15 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline HeapPlugs& PlugsOf(core::HeapFront& heap) {
 }
 
 // A life for what is handed out now. `number` is any that differs from one life of a slot to the
-// next, and from one run to the next in its place.
+// next, and from one run to the next in its place, until the next RenewLives().
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline uint16_t NewLife(core::HeapFront& heap, uint64_t number) {
-  return static_cast<uint16_t>((number & kLifeMask) | PlugsOf(heap).epoch_bits);
+  return static_cast<uint16_t>((number & kLifeMask) ^ PlugsOf(heap).life_bits);
+}
+
+// A countdown begins anew: without this, lives would come from its few values where samples are
+// frequent.
+inline void RenewLives(core::ThreadHeap& heap) {
+  PlugsOf(heap).life_bits ^= heap.random().Next16() & kLifeMask;
 }
 
 // Holds back a wiped slot that nobody owns any more.

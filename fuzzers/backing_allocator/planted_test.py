@@ -29,7 +29,7 @@ def run(fuzzer, inputs, words=None):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment,
-        timeout=60,
+        timeout=600,
         check=False,
     )
 

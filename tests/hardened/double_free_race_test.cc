@@ -115,7 +115,7 @@ Outcome RunInChild(uint64_t number) {
   if (pipe(ends) != 0) return {};
   const pid_t child = fork();
   if (child == 0) {
-    alarm(10);
+    alarm(60);
     const rlimit no_core = {0, 0};
     setrlimit(RLIMIT_CORE, &no_core);
     dup2(ends[1], STDERR_FILENO);
@@ -166,7 +166,7 @@ TEST_P(DoubleFreeRaceTest, EveryScheduleEndsInAReport) {
 TEST(DoubleFreeRaceDeathTest, MarksThatOverwroteEachOtherAreReportedAtTheCollection) {
   for (const size_t bytes : {16, 64, 1000, 60'000}) {
     const auto race = [bytes] {
-      char* block = Allocate(bytes);
+      char* block = AllocateSlot(bytes);
       core::SliceDescriptor& slice = *core::heap_state.FindSlice(AddressOf(block));
       core::SlotRecord& record = slice.RecordAt(slice.IndexOf(AddressOf(block)),
                                                 HeapUnderTest::kFeatures.core.record_shift);

@@ -132,13 +132,15 @@ TEST(HeapTest, BlocksKeepTheirContentsAndDoNotOverlap) {
 
 TEST(HeapTest, EverySizeIsAlignedWritableAndOfTheSizeAskedFor) {
   for (const size_t bytes : InterestingSizes()) {
-    char* block = Allocate(bytes);
+    // Where sizes are those of slots, a guarded sample has that of its page.
+    const bool is_slot = !kFeatures.exact_size && bytes <= core::kMaxSlotSize;
+    char* block = is_slot ? AllocateSlot(bytes) : Allocate(bytes);
     ASSERT_NE(block, nullptr) << bytes;
     EXPECT_EQ(AddressOf(block) % 16, 0u) << bytes;
     const size_t usable = UsableSize(block);
     if (kFeatures.exact_size) {
       EXPECT_EQ(usable, bytes);
-    } else if (bytes <= core::kMaxSlotSize) {
+    } else if (is_slot) {
       EXPECT_EQ(usable, core::SlotSize(core::SizeClassOf(bytes)));
     } else {
       EXPECT_EQ(usable, core::RoundUpTo(bytes, kPage));
@@ -520,7 +522,8 @@ TEST(HeapTest, AThreadTakesFewSlotsAtFirstAndThenMore) {
 
 TEST(HeapDeathTest, AnOverwrittenLinkBetweenRemotelyFreedSlotsIsReported) {
   const auto overwrite_and_collect = [] {
-    char* block = FreedByAThread(64);
+    char* block = AllocateSlot(64);
+    std::thread([block] { Free(block); }).join();
     std::memset(block, 0x41, 8);
     // More than one magazine: the owner collects at its next refill.
     for (int i = 0; i < 2000; ++i) Allocate(64);

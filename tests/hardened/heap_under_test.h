@@ -30,6 +30,13 @@ inline char* Reallocate(void* pointer, size_t bytes) {
 inline void Free(void* pointer) { HeapUnderTest::Free(pointer, EntryPoint::kFree); }
 inline size_t UsableSize(void* pointer) { return HeapUnderTest::UsableSize(pointer); }
 inline uintptr_t AddressOf(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer); }
+// Not a guarded sample, which any allocation may be. Requires: `bytes` is the request of a slot.
+inline char* AllocateSlot(size_t bytes) {
+  for (;;) {
+    char* block = Allocate(bytes);
+    if (core::heap_state.FindSlice(AddressOf(block))->use == core::SliceUse::kSlab) return block;
+  }
+}
 
 }  // namespace hardened
 

@@ -64,7 +64,7 @@ ChildResult RunScenario(const std::string& level, const Row& row) {
   return RunChild({.arguments = {AbsolutePath("LIMITS"), row.scenario},
                    .environment = Environment(level, row.options),
                    .address_space_limit = row.address_space_limit,
-                   .timeout_seconds = 250});
+                   .timeout_seconds = 1000});
 }
 
 struct Case {
@@ -104,7 +104,7 @@ TEST_P(LevelTest, AShellAndItsProgramsWorkUnderUlimit) {
                                                     "ulimit -v 262144 && ulimit -v && "
                                                     "seq 1 100000 | sort -R | sort -n | tail -n 1"},
                                       .environment = Environment(GetParam(), ""),
-                                      .timeout_seconds = 60});
+                                      .timeout_seconds = 600});
   EXPECT_EQ(child.exit_code, 0) << child.Describe();
   EXPECT_EQ(child.out, "262144\n100000\n");
   EXPECT_EQ(child.err, "");

@@ -13,7 +13,7 @@ struct ChildOptions {
   std::vector<std::string> arguments;         // [0] is the program's path
   std::vector<std::string> environment = {};  // "NAME=value"; nothing is inherited
   size_t address_space_limit = 0;             // bytes of RLIMIT_AS; 0: none
-  int timeout_seconds = 10;
+  int timeout_seconds = 60;  // of a hang; a busy machine may take long
 };
 
 struct ChildResult {

@@ -10,7 +10,7 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TIMEOUT = 600
+TIMEOUT = 3600
 
 
 def temporary_folder():

@@ -18,7 +18,7 @@ SETTINGS = """level floor disable audit quarantine quarantine_check sample run_h
 
 def run(*words):
     return subprocess.run([TOOL, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True, timeout=60, check=False)
+                          text=True, timeout=600, check=False)
 
 
 class PolicyToolTest(unittest.TestCase):

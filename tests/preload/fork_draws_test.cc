@@ -47,7 +47,7 @@ Addresses DrawInChild(Fork make_child, void (*before)(), void* inherited) {
   if (pipe(ends) != 0) return addresses;
   const pid_t child = make_child();
   if (child == 0) {
-    alarm(20);
+    alarm(60);
     std::free(Opaque(inherited));
     const Addresses drawn = Draw(before);
     const bool written = write(ends[1], drawn.data(), sizeof(drawn)) == sizeof(drawn);

@@ -209,7 +209,7 @@ TEST(ThreadsTest, BlocksFreedByTheOtherThreadComeBackClean) {
 bool ForkedChildCanAllocate(OneOfEach& inherited) {
   const pid_t child = fork();
   if (child == 0) {
-    alarm(20);
+    alarm(60);
     OneOfEach fresh;
     fresh.Allocate();
     bool good = fresh.VerifyAndFree() && inherited.VerifyAndFree();

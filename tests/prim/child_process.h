@@ -20,14 +20,14 @@ struct ChildResult {
 };
 
 // Runs `body()` in a child whose fd 2 is captured. The child exits with 0 when `body` returns, and
-// is killed by SIGALRM after 20 seconds.
+// is killed by SIGALRM after 60 seconds.
 template <typename Body>
 ChildResult RunInChild(Body body) {
   int ends[2];
   if (pipe(ends) != 0) abort();
   const pid_t child = fork();
   if (child == 0) {
-    alarm(20);
+    alarm(60);
     dup2(ends[1], STDERR_FILENO);
     close(ends[0]);
     close(ends[1]);

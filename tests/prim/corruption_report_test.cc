@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -178,14 +179,19 @@ TEST(CorruptionReportDeathTest, ACrashHandlerFindsTheFacts) {
 }
 
 TEST(CorruptionReportDeathTest, ReportingAgainFromTheCrashHandlerEndsAtOnce) {
-  const auto start = Clock::now();
-  const ChildResult child = RunInChild([] {
-    signal(SIGABRT, [](int) { ReportCorruption(kDoubleFree); });
-    ReportCorruption(kDoubleFree);
-  });
-  EXPECT_TRUE(child.died_of(SIGABRT)) << child.status;
-  EXPECT_EQ(child.text, kDoubleFreeText);
-  EXPECT_LT(Clock::now() - start, std::chrono::milliseconds(1500));
+  // Who waits for another reporter takes two seconds each time; a busy machine not ten times.
+  auto least = Clock::duration::max();
+  for (int i = 0; i < 10 && least >= std::chrono::milliseconds(1500); ++i) {
+    const auto start = Clock::now();
+    const ChildResult child = RunInChild([] {
+      signal(SIGABRT, [](int) { ReportCorruption(kDoubleFree); });
+      ReportCorruption(kDoubleFree);
+    });
+    EXPECT_TRUE(child.died_of(SIGABRT)) << child.status;
+    EXPECT_EQ(child.text, kDoubleFreeText);
+    least = std::min(least, Clock::now() - start);
+  }
+  EXPECT_LT(least, std::chrono::milliseconds(1500));
 }
 
 TEST(CorruptionReportDeathTest, OfManyThreadsOneReports) {
@@ -223,8 +229,8 @@ TEST(CorruptionReportDeathTest, ASecondReporterDoesNotWaitForEver) {
   });
   EXPECT_TRUE(child.died_of(SIGABRT)) << child.status;
   EXPECT_EQ(child.text, kDoubleFreeText);
+  // No bound above but the child's alarm: a busy machine stretches each of the 200 pauses.
   EXPECT_GT(Clock::now() - start, std::chrono::milliseconds(1800));
-  EXPECT_LT(Clock::now() - start, std::chrono::seconds(10));
 }
 
 TEST(CorruptionReportTest, PrintingReturnsKeepsErrnoAndIsLimited) {

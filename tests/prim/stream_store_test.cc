@@ -33,7 +33,7 @@ template <typename Body>
 int ExitCodeAfterClone(Body body) {
   const pid_t child = static_cast<pid_t>(syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
   if (child == 0) {
-    alarm(20);
+    alarm(60);
     _exit(body());
   }
   int status = -1;

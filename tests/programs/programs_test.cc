@@ -119,7 +119,7 @@ Outcome RunScript(const std::string& script, const std::vector<std::string>& mor
   for (std::string& variable : environment) envp.push_back(variable.data());
   envp.push_back(nullptr);
   std::string command = "cd '" + work + "' && " + script;
-  char timeout[] = "timeout", seconds[] = "60", shell[] = "sh", flag[] = "-c";
+  char timeout[] = "timeout", seconds[] = "300", shell[] = "sh", flag[] = "-c";
   char* argv[] = {timeout, seconds, shell, flag, command.data(), nullptr};  // 124: it hung
 
   posix_spawn_file_actions_t files;

@@ -363,7 +363,7 @@ void ForkStorm(int forks) {
     const pid_t child = fork();
     if (child < 0) Fail("fork failed");
     if (child == 0) {
-      alarm(20);
+      alarm(100);
       uintptr_t objects[50];
       for (uintptr_t& object : objects) object = Allocate(56);
       Free(Allocate(100'000));

@@ -23,7 +23,7 @@
 namespace {
 
 // No process outlives its parent's patience for long.
-constexpr unsigned kMostSeconds = 120;
+constexpr unsigned kMostSeconds = 600;
 
 int RunPattern(const char* name, bool names) {
   static Samples samples;
