@@ -14,14 +14,17 @@ void BeforeFork() {
   core::heap_registry.LockForFork();
   core::run_cache.LockForFork();
   core::held_runs.LockForFork();
+  core::held_traced_runs.LockForFork();
 }
 void AfterForkInParent() {
+  core::held_traced_runs.UnlockAfterFork(/*in_child=*/false);
   core::held_runs.UnlockAfterFork(/*in_child=*/false);
   core::run_cache.UnlockAfterFork(/*in_child=*/false);
   core::heap_registry.UnlockAfterFork(/*in_child=*/false);
   zero_size_slots.UnlockAfterFork(/*in_child=*/false);
 }
 void AfterForkInChild() {
+  core::held_traced_runs.UnlockAfterFork(/*in_child=*/true);
   core::held_runs.UnlockAfterFork(/*in_child=*/true);
   core::run_cache.UnlockAfterFork(/*in_child=*/true);
   core::heap_registry.UnlockAfterFork(/*in_child=*/true);

@@ -3,10 +3,23 @@
 #include <atomic>
 
 #include "absl/base/attributes.h"
+#include "hardened/heap_plugs.h"
 #include "hardened/prim/stack_trace.h"
+#include "hardened/prim/system_info.h"
 
 namespace hardened {
 namespace {
+
+constexpr uint32_t kRemembered = 640'000;
+constexpr uint32_t kLeastHeld = 64;
+
+// Samples that live or are held at the same time: each takes a slice of address space. A sixteenth
+// of a small cage at the most.
+size_t MostSamples() {
+  constexpr size_t kMost = 16 * 1024;
+  const size_t share = core::heap_constants->cage_bytes >> core::kSliceShift >> 4;
+  return share < kMost ? share : kMost;
+}
 
 // Samples whose address space is in use.
 constinit std::atomic<uint32_t> samples{0};
@@ -24,11 +37,7 @@ uint64_t DrawInterval(core::ThreadHeap& heap, uint32_t interval) {
 }
 
 core::Run* AllocateSample(core::ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero) {
-  // A sixteenth of a small cage at the most.
-  const size_t share = core::heap_constants->cage_bytes >> core::kSliceShift >> 4;
-  if (samples.load(std::memory_order_relaxed) >= (share < kMaxSamples ? share : kMaxSamples)) {
-    return nullptr;
-  }
+  if (samples.load(std::memory_order_relaxed) >= MostSamples()) return nullptr;
   const bool at_end = heap.random().Next16() % 2 == 0;
   core::Run* run = core::AllocateRun(
       heap, bytes, alignment, zero, at_end ? core::RunPlacement::kEnd : core::RunPlacement::kStart);
@@ -43,6 +52,14 @@ core::Run* AllocateSample(core::ThreadHeap& heap, size_t bytes, size_t alignment
   }
   run->trace = trace;
   return run;
+}
+
+size_t SampleHoldBytes() {
+  const uint32_t interval = active_features->sample_interval;
+  const size_t remembered = kRemembered / (interval == 0 ? 1 : interval);
+  const size_t most = MostSamples() / 2;
+  const size_t wanted = remembered > kLeastHeld ? remembered : kLeastHeld;
+  return (wanted < most ? wanted : most) * prim::PageSize();
 }
 
 void NoteSampleFreed(core::Run& run) { Capture(static_cast<Trace*>(run.trace)->freed); }

@@ -38,14 +38,13 @@ struct Trace {
   core::Arena* metadata_arena;
 };
 
-// Freed samples are held, at all levels, up to this many bytes of address space.
-inline constexpr size_t kSampleHoldBytes = 1 << 20;
+// Pages of freed samples that are held as address space where any access faults: those of the last
+// 640,000 allocations or so, at least 64 and at most half of what may exist. A held one takes half a
+// KiB of metadata.
+size_t SampleHoldBytes();
 
 // The number of allocations until the next sample: uniform with the mean `interval`.
 uint64_t DrawInterval(core::ThreadHeap& heap, uint32_t interval);
-
-// Samples that live or are held at the same time: each takes a page and a slice of address space.
-inline constexpr uint32_t kMaxSamples = 16 * 1024;
 
 // A run for a sample of `bytes`, aligned to `alignment`, without a live record. Null when there is
 // no memory for it, or when there are too many samples. The caller's frame must have a frame

@@ -58,7 +58,7 @@ struct NullOtherwise {
 };
 
 template <class Policy>
-requires HardeningPolicy<Policy>
+  requires HardeningPolicy<Policy>
 class Heap {
  public:
   static constexpr const Features& kFeatures = Policy::kFeatures;
@@ -615,9 +615,8 @@ class Heap {
       live.record->store(core::kFreedRecord, std::memory_order_relaxed);
       const bool sampled = live.run().trace != nullptr;
       if (sampled) NoteSampleFreed(live.run());
-      const size_t hold_bytes = core::heap_constants->options.run_hold_bytes;
       core::FreeRun(live.run(),
-                    sampled && hold_bytes < kSampleHoldBytes ? kSampleHoldBytes : hold_bytes);
+                    sampled ? SampleHoldBytes() : core::heap_constants->options.run_hold_bytes);
       return;
     }
     if (live.is_zero_size()) {

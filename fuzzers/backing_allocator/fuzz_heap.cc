@@ -291,7 +291,7 @@ bool Begin(const hardened_fuzz_options& options, const uint8_t* data, size_t siz
   input.allocations = input.refused = 0;
   input.ordinary = ordinary;
   core::HeapRegistry::SwitchTo(*heap);
-  core::held_runs.ReleaseAll(prim::CoarseMilliseconds());
+  core::ReleaseHeldRuns(prim::CoarseMilliseconds());
   std::array<std::byte, prim::RandomStream::kKeyBytes> key{};
   __builtin_memcpy(key.data(), &options.seed, sizeof(options.seed));
   heap->Reset(key);
@@ -307,7 +307,7 @@ bool Begin(const hardened_fuzz_options& options, const uint8_t* data, size_t siz
 void End(hardened_fuzz_result* out) {
   CheckEverything();
   heap->ReleaseEverything(/*keep_one=*/false);
-  core::held_runs.ReleaseAll(prim::CoarseMilliseconds());
+  core::ReleaseHeldRuns(prim::CoarseMilliseconds());
   const Live live = CountLive();
   LeaveInput();
   *out = {.allocations = input.allocations,

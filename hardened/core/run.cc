@@ -101,6 +101,7 @@ void ReleaseList(Run* list, uint64_t now_ms) {
 }  // namespace
 
 constinit HeldRuns held_runs;
+constinit HeldRuns held_traced_runs;
 constinit RunCache run_cache;
 
 bool HeldRuns::Hold(Run& run, size_t limit_bytes, uint64_t now_ms) {
@@ -155,9 +156,13 @@ size_t HeldRuns::ReleaseAll(uint64_t now_ms) {
   return bytes;
 }
 
+size_t ReleaseHeldRuns(uint64_t now_ms) {
+  return held_runs.ReleaseAll(now_ms) + held_traced_runs.ReleaseAll(now_ms);
+}
+
 bool ReleaseReserves() {
   const uint64_t now = prim::CoarseMilliseconds();
-  const size_t held = held_runs.ReleaseAll(now);
+  const size_t held = ReleaseHeldRuns(now);
   const size_t cached = run_cache.Purge(now, 0);
   return cached + held + heap_state.Purge(now, /*force=*/true) > 0;
 }
@@ -380,7 +385,8 @@ Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero,
 void FreeRun(Run& run, size_t hold_bytes) {
   heap_registry.CountRun(0, -1, -static_cast<int64_t>(run.page_bytes));
   const uint64_t now = prim::CoarseMilliseconds();
-  const bool kept = hold_bytes > 0 ? held_runs.Hold(run, hold_bytes, now) : run_cache.Put(run, now);
+  HeldRuns& holder = run.trace != nullptr ? held_traced_runs : held_runs;
+  const bool kept = hold_bytes > 0 ? holder.Hold(run, hold_bytes, now) : run_cache.Put(run, now);
   if (!kept) ReleaseRun(run, now);
   if (HasHeap()) static_cast<ThreadHeap*>(current_heap)->Housekeep(now);
 }

@@ -74,7 +74,8 @@ Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero,
                  RunPlacement placement = RunPlacement::kByLevel);
 
 // Gives back a run that the caller has claimed (its record is kFreedRecord). It is held as guarded
-// address space while no more than `hold_bytes` are, 0: not at all.
+// address space while no more than `hold_bytes` of its kind are, 0: not at all. Runs with a trace
+// are a kind of their own.
 void FreeRun(Run& run, size_t hold_bytes);
 
 // Makes the first `bytes` of data read as zero: by dropping the pages of a big run, so that they
@@ -120,6 +121,11 @@ class HeldRuns {
 };
 
 extern HeldRuns held_runs;
+// Those with a trace: other runs do not push them out, nor the other way round.
+extern HeldRuns held_traced_runs;
+
+// Lets the runs of both go. Returns: their bytes.
+size_t ReleaseHeldRuns(uint64_t now_ms);
 
 // For a request that found no memory: gives back all runs that are held or cached, and what the
 // arenas keep. Returns: whether there was anything.

@@ -138,9 +138,8 @@ void ThreadsWithoutRandomStreams() {
   static std::atomic<size_t> served = 0;
   static std::atomic<size_t> refused = 0;
   // Mapped and known to the heap while that is allowed.
-  char* const stacks = static_cast<char*>(mmap(nullptr, kThreads * kStackBytes,
-                                               PROT_READ | PROT_WRITE,
-                                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  char* const stacks = static_cast<char*>(mmap(
+      nullptr, kThreads * kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   Require(stacks != MAP_FAILED, "no stacks");
   Stress(10'000);
   if (!hardened::prim::DenySystemCalls({SYS_mmap}, ENOMEM)) CannotRunHere("no seccomp filters");

@@ -167,6 +167,12 @@ void WithoutProc() {
   Stress();
 }
 
+// What 5,000,000 pairs leave in memory.
+void MemoryAfterPairs() {
+  for (int i = 0; i < 5'000'000; ++i) free(malloc(64));
+  Print("%zu", AnonymousKib());
+}
+
 }  // namespace
 
 const Scenario kSmallMachineScenarios[] = {
@@ -175,6 +181,7 @@ const Scenario kSmallMachineScenarios[] = {
     {"LiveMemory", LiveMemory},
     {"LockedMemory", LockedMemory},
     {"LockedStress", LockedStress},
+    {"MemoryAfterPairs", MemoryAfterPairs},
     {"WithoutProc", WithoutProc},
 };
 const size_t kSmallMachineScenarioCount = std::size(kSmallMachineScenarios);

@@ -134,6 +134,9 @@ class SettingTest(unittest.TestCase):
         self.assertEqual(always.returncode, SIGSEGV)
         self.assertIn("freed at", always.stderr)
         self.assertEqual(run("use_after_free", "light", "sample=0").returncode, 0)
+        for level in LEVELS:
+            late = run("use_after_free_of_a_late_sample", level, "sample=1/1")
+            self.assertEqual(late.returncode, SIGSEGV, (level, late))
 
     def test_explain_faults(self):
         told = run("use_after_free", "light", "sample=1/1")

@@ -99,6 +99,12 @@ void UseAfterFree() {
   }
 }
 
+// More freed samples than there can be at a time.
+void UseAfterFreeOfALateSample() {
+  for (int i = 0; i < 40'000; ++i) free(Take(64));
+  UseAfterFree();
+}
+
 void HeldRun() {
   char* p = Take(1 << 20);
   free(p);
@@ -182,6 +188,7 @@ constexpr Deed kDeeds[] = {
     {"write_after_free", WriteAfterFree},
     {"reuse_distance", ReuseDistance},
     {"use_after_free", UseAfterFree},
+    {"use_after_free_of_a_late_sample", UseAfterFreeOfALateSample},
     {"held_run", HeldRun},
     {"run_addresses", RunAddresses},
     {"guarded_slabs", GuardedSlabs},

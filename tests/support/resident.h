@@ -15,16 +15,18 @@
 
 #include <cstddef>
 
-// In KiB; 0 when the kernel does not tell.
-inline size_t ResidentKib() {
+// The number behind `field` ("Rss:"), in KiB; 0 when the kernel does not tell.
+inline size_t MemoryFieldKib(const char* field) {
   char text[1024] = {};
   const int file = open("/proc/self/smaps_rollup", O_RDONLY | O_CLOEXEC);
   if (file < 0) return 0;
   const ssize_t length = read(file, text, sizeof(text) - 1);
   close(file);
-  static constexpr char kField[] = "\nRss:";
-  const char* found = length <= 0 ? nullptr : strstr(text, kField);
-  return found == nullptr ? 0 : strtoul(found + sizeof(kField) - 1, nullptr, 10);
+  const char* found = length <= 0 ? nullptr : strstr(text, field);
+  return found == nullptr || found[-1] != '\n' ? 0 : strtoul(found + strlen(field), nullptr, 10);
 }
+inline size_t ResidentKib() { return MemoryFieldKib("Rss:"); }
+// Without files and what else others hold anyway.
+inline size_t AnonymousKib() { return MemoryFieldKib("Anonymous:"); }
 
 #endif  // TESTS_SUPPORT_RESIDENT_H_
