@@ -171,6 +171,7 @@ void HeapRegistry::UnlockAfterFork(bool in_child) {
     return;
   }
   lock_.ForkReset();
+  heap_state.NextGeneration();
   // The heaps of the other threads stopped at an arbitrary point: they keep their thread's id and
   // are left alone for ever. Their live slots stay valid; what the child frees of them is sent and
   // never collected.
@@ -183,7 +184,7 @@ void HeapRegistry::UnlockAfterFork(bool in_child) {
       if (heap->random_->seeded()) heap->random_->Forget();
       continue;
     }
-    if (heap->home_ == nullptr) heap->ScatterAfterFork();
+    if (heap->home_ == nullptr) heap->RenewAfterFork();
     if (heap->thread_id_ != 0) heap->thread_id_ = prim::ThreadId();
   }
 }

@@ -142,6 +142,11 @@ class alignas(4096) HeapState {
 
   // Seeds a random stream from the process's entropy, or from CoreOptions::seed.
   void SeedStream(prim::RandomStream& random) ABSL_LOCKS_EXCLUDED(arenas_lock_);
+
+  // Forks that this process goes back to, as far as they were noticed: what was chosen in an
+  // earlier generation is known to another process.
+  uint32_t generation() const { return generation_.load(std::memory_order_relaxed); }
+  void NextGeneration() { generation_.fetch_add(1, std::memory_order_relaxed); }
   // A seeded stream, for ever. Null when memory is exhausted.
   prim::RandomStream* NewStream(DrawsInChild in_child) ABSL_LOCKS_EXCLUDED(arenas_lock_);
 
@@ -169,6 +174,7 @@ class alignas(4096) HeapState {
   // The process stream; null before the start.
   prim::RandomStream* random_ ABSL_GUARDED_BY(arenas_lock_) = nullptr;
   uint64_t streams_ ABSL_GUARDED_BY(arenas_lock_) = 0;
+  std::atomic<uint32_t> generation_{0};
   std::atomic<uint32_t> arena_count_{0};
   std::array<Arena*, kMaxArenas> arenas_{};
   // The next arena's object. Made when the last arena was, while there was metadata for it.

@@ -385,8 +385,10 @@ Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero,
 void FreeRun(Run& run, size_t hold_bytes) {
   heap_registry.CountRun(0, -1, -static_cast<int64_t>(run.page_bytes));
   const uint64_t now = prim::CoarseMilliseconds();
-  HeldRuns& holder = run.trace != nullptr ? held_traced_runs : held_runs;
-  const bool kept = hold_bytes > 0 ? holder.Hold(run, hold_bytes, now) : run_cache.Put(run, now);
+  const auto hold = [&] {
+    return (run.trace != nullptr ? held_traced_runs : held_runs).Hold(run, hold_bytes, now);
+  };
+  const bool kept = hold_bytes > 0 ? hold() : run_cache.Put(run, now);
   if (!kept) ReleaseRun(run, now);
   if (HasHeap()) static_cast<ThreadHeap*>(current_heap)->Housekeep(now);
 }

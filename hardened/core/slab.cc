@@ -84,7 +84,7 @@ void Slab::DrawInOrder(uint32_t count, MagazineEntry* out) {
 uint32_t Slab::Draw(const Placement& placement, prim::RandomStream& random, uint32_t count,
                     MagazineEntry* out) {
   const uint32_t drawn = count < free_count_ ? count : free_count_;
-  if (placement.window_bytes == 0 || scattered_) {
+  if (placement.window_bytes == 0) {
     touched_ = touched_ + drawn < slot_count_ ? touched_ + drawn : slot_count_;
     // Counted down before: every draw of the rejection must be able to hit.
     if ((free_count_ - drawn) * kRejectionShare >= slot_count_) {

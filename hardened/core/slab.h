@@ -82,10 +82,6 @@ class Slab {
   uint32_t Draw(const Placement& placement, prim::RandomStream& random, uint32_t count,
                 MagazineEntry* out);
 
-  // From now on all draws are uniform, whatever the placement. In the child of a fork: the parent
-  // knows the order in which it would have drawn.
-  void Scatter() { scattered_ = true; }
-
   // Makes a slot drawable again. Requires: it is not.
   void Return(uint32_t index) {
     uint64_t& word = bitmap()[index / 64];
@@ -96,6 +92,8 @@ class Slab {
     if (index / 64 < lowest_word_) lowest_word_ = index / 64;
   }
 
+  // The forks before it was made (HeapState::generation); owned by the thread heap.
+  uint32_t generation = 0;
   // Links of the list of its bin; owned by the thread heap.
   Slab* next = nullptr;
   Slab* previous = nullptr;
@@ -135,7 +133,6 @@ class Slab {
   uint32_t touched_ = 0;      // slots that may have memory, at most
   SizeClass size_class_ = 0;
   uint8_t record_shift_ = 1;
-  bool scattered_ = false;
 };
 
 constexpr size_t Slab::MetadataBytes(SizeClass size_class, unsigned record_shift) {

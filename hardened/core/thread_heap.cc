@@ -199,10 +199,13 @@ Slab* ThreadHeap::OpenSlab(SizeClass size_class) {
   Bin& bin = bins_[size_class];
   uint64_t taken = 0;
   Slab* slab = home_ == nullptr ? heap_registry.Adopt(*this, size_class, &taken) : nullptr;
-  if (slab == nullptr) slab = NewSlab(size_class);
-  if (slab == nullptr) return nullptr;
-  if (bin.scatter_next) slab->Scatter();
-  bin.scatter_next = false;
+  if (slab == nullptr) {
+    slab = NewSlab(size_class);
+    if (slab == nullptr) return nullptr;
+    // The place of the first one after a fork is known to the parent.
+    slab->generation = bin.generation;
+    bin.generation = heap_state.generation();
+  }
   bin.taken += taken;
   Link(*slab, bin);
   return slab;
@@ -213,6 +216,11 @@ void ThreadHeap::FileDrawn(Slab& slab, uint32_t count) {
   bin.taken += count;
   if (slab.free_count() < slab.sparse_from()) sparse_slabs_.Forget(slab);
   if (slab.free_count() == 0) Unlink(slab, bin);
+}
+
+const Placement& ThreadHeap::PlacementIn(const Slab& slab) const {
+  static constexpr Placement kUniform;
+  return slab.generation == heap_state.generation() ? heap_constants->options.placement : kUniform;
 }
 
 uint32_t ThreadHeap::DrawFromLanes(SizeClass size_class, uint32_t count, MagazineEntry* out) {
@@ -231,7 +239,7 @@ uint32_t ThreadHeap::DrawFromLanes(SizeClass size_class, uint32_t count, Magazin
   uint32_t drawn = 0;
   while (drawn < count && open > 0) {
     Slab*& lane = lanes[random_->Below16(open)];
-    lane->Draw(placement, *random_, 1, &out[drawn++]);
+    lane->Draw(PlacementIn(*lane), *random_, 1, &out[drawn++]);
     FileDrawn(*lane, 1);
     if (lane->free_count() == 0) lane = lanes[--open];
   }
@@ -240,8 +248,11 @@ uint32_t ThreadHeap::DrawFromLanes(SizeClass size_class, uint32_t count, Magazin
 
 bool ThreadHeap::Refill(SizeClass size_class) {
   // A child of clone(), say: nobody but the kernel took notice of the fork.
-  if (!random_->mark()) [[unlikely]]
-    Scatter();
+  if (!random_->mark()) [[unlikely]] {
+    heap_state.NextGeneration();
+    MakeStockStale();
+  }
+  ReturnStale(size_class);
   Magazine& magazine = magazines[size_class];
   Bin& bin = bins_[size_class];
   Housekeep(prim::CoarseMilliseconds());
@@ -261,7 +272,7 @@ bool ThreadHeap::Refill(SizeClass size_class) {
   if (placement.lanes > 1 && placement.window_bytes != 0) {
     count = DrawFromLanes(size_class, wanted, drawn);
   } else {
-    count = slab->Draw(placement, *random_, wanted, drawn);
+    count = slab->Draw(PlacementIn(*slab), *random_, wanted, drawn);
     FileDrawn(*slab, count);
   }
   HARDENED_CHECK(count > 0);
@@ -270,6 +281,7 @@ bool ThreadHeap::Refill(SizeClass size_class) {
 }
 
 void ThreadHeap::Flush(SizeClass size_class) {
+  ReturnStale(size_class);
   const uint32_t half = static_cast<uint32_t>(magazines[size_class].count() / 2);
   if (!NoteOverflow(size_class, half) || magazines[size_class].top == magazines[size_class].limit) {
     FlushHalf(size_class);
@@ -460,6 +472,7 @@ void ThreadHeap::ReleaseEverything(bool keep_one) {
   const HeapPlug& plug = heap_constants->options.plug;
   if (plug.drain != nullptr) plug.drain(*this);
   for (unsigned c = 0; c < kSizeClassCount; ++c) {
+    ReturnStale(static_cast<SizeClass>(c));
     while (magazines[c].count() > 0) FlushHalf(static_cast<SizeClass>(c));
     bins_[c].refill = 0;
   }
@@ -492,18 +505,28 @@ void ThreadHeap::Reset(std::span<const std::byte, prim::RandomStream::kKeyBytes>
   random_->Seed(key, 0);
 }
 
-void ThreadHeap::ScatterAfterFork() {
+void ThreadHeap::RenewAfterFork() {
   heap_state.SeedStream(*random_);
-  Scatter();
+  MakeStockStale();
 }
 
-void ThreadHeap::Scatter() {
+void ThreadHeap::MakeStockStale() {
   random_->SetMark();
   for (unsigned c = 0; c < kSizeClassCount; ++c) {
-    while (magazines[c].count() > 0) FlushHalf(static_cast<SizeClass>(c));
-    for (Slab* slab = bins_[c].head; slab != nullptr; slab = slab->next) slab->Scatter();
-    bins_[c].scatter_next = true;
+    Magazine& magazine = magazines[c];
+    if (magazine.count() == 0) continue;
+    bins_[c].stale = static_cast<uint32_t>(magazine.count());
+    magazine.top = magazine.limit = magazine.bottom;
   }
+}
+
+void ThreadHeap::ReturnStale(SizeClass size_class) {
+  const uint32_t stale = bins_[size_class].stale;
+  if (stale == 0) return;
+  bins_[size_class].stale = 0;
+  Magazine& magazine = magazines[size_class];
+  magazine.limit = magazine.bottom + MagazineCapacity(size_class);
+  ReturnToSlabs(magazine.bottom + 1, stale);
 }
 
 void ThreadHeap::RetireEmptySlabs(bool keep_one) {
@@ -519,7 +542,7 @@ void ThreadHeap::RetireEmptySlabs(bool keep_one) {
 // Reads what the owner writes without synchronisation; the sums are exact when it is quiet.
 __attribute__((no_sanitize("thread"))) void ThreadHeap::AddTo(Tally& tally) const {
   for (unsigned c = 0; c < kSizeClassCount; ++c) {
-    const uint64_t held = bins_[c].taken - magazines[c].count();
+    const uint64_t held = bins_[c].taken - bins_[c].stale - magazines[c].count();
     tally.allocations += started_countdowns_[c] - magazines[c].countdown;
     tally.taken_slots += held;
     tally.taken_bytes += held * SlotSize(static_cast<SizeClass>(c));

@@ -134,9 +134,9 @@ class ThreadHeap : public HeapFront {
     live_run_bytes_ += static_cast<uint64_t>(bytes);
   }
 
-  // In the child of a fork: forgets every slot that was chosen before, so that parent and child
-  // choose differently.
-  void ScatterAfterFork();
+  // In the child of a fork, when the generation has changed: what was chosen before is not handed
+  // out, and choices differ from the parent's.
+  void RenewAfterFork();
 
   prim::RandomStream& random() { return *random_; }
   uint64_t thread_id() const { return thread_id_; }
@@ -167,7 +167,10 @@ class ThreadHeap : public HeapFront {
     Slab* head;
     uint32_t listed;
     uint32_t refill;     // slots of the last refill, unless the magazine is smaller
-    bool scatter_next;   // the next new slab is drawn from uniformly
+    uint32_t generation;  // of the last slab that was opened
+    // Slots at the bottom of the magazine that were chosen before a fork. While there are any, the
+    // magazine is empty and full at once, and its next user puts them back (ReturnStale).
+    uint32_t stale;
     uint32_t overflows;  // since the magazine was last looked at; NoteOverflow()
     uint64_t allocations_at_overflow;
     uint64_t taken;  // slots drawn from slabs of this bin and not returned
@@ -206,8 +209,11 @@ class ThreadHeap : public HeapFront {
   uint64_t AllocationsOf(SizeClass size_class) const {
     return started_countdowns_[size_class] - magazines[size_class].countdown;
   }
-  // Puts all magazines back, and draws uniformly from these slabs and the next one of each class.
-  void Scatter();
+  // Makes everything stale that was chosen up to now; touches nothing but this heap.
+  void MakeStockStale();
+  void ReturnStale(SizeClass size_class);
+  // The level's, but uniform draws from slabs whose order another process knows.
+  const Placement& PlacementIn(const Slab& slab) const;
   // Returns the oldest `count` slots of the magazine to their slabs.
   void FlushOldest(SizeClass size_class, size_t count);
   void FlushHalf(SizeClass size_class);

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -20,8 +21,10 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "hardened/core/heap_registry.h"
 #include "tests/hardened/heap_under_test.h"
 #include "tests/preload/pattern.h"
+#include "tests/prim/child_process.h"
 #include "tests/support/seeded_stream.h"
 
 // Faults end the process as they do without a sanitizer.
@@ -518,6 +521,45 @@ TEST(HeapTest, AThreadTakesFewSlotsAtFirstAndThenMore) {
   EXPECT_EQ(std::vector<size_t>(taken.begin(), taken.begin() + 3),
             (std::vector<size_t>{8, 16, 32}));
   EXPECT_EQ(*std::max_element(taken.begin(), taken.end()), 128u);
+}
+
+uint64_t TakenSlots() { return core::heap_registry.Total().taken_slots; }
+
+// Its magazines are empty and full at once until their first use, and nothing is lost or doubled.
+TEST(HeapTest, AChildPutsBackWhatItsParentHadInStock) {
+  constexpr size_t kSizes[] = {16, 100, 1000, 20000};
+  const uint64_t before = TakenSlots();
+  std::set<char*> live;
+  for (const size_t size : kSizes) {
+    for (int i = 0; i < 20; ++i) live.insert(AllocateSlot(size));
+    Free(AllocateSlot(size));
+  }
+  const auto expect = [](bool good, const char* what) {
+    if (good) return;
+    fprintf(stderr, "%s\n", what);
+    _exit(1);
+  };
+  const auto use_in_child = [&](bool free_first) {
+    return prim::RunInChild([&] {
+      expect(TakenSlots() == before + live.size(), "taken slots after the fork");
+      if (free_first) {
+        for (char* block : live) Free(block);
+        live.clear();
+      }
+      for (const size_t size : kSizes) {
+        for (int i = 0; i < 2000; ++i) {
+          expect(live.insert(AllocateSlot(size)).second, "a live slot was handed out");
+        }
+      }
+      for (char* block : live) Free(block);
+      expect(TakenSlots() == before, "taken slots at the end");
+    });
+  };
+  for (const bool free_first : {false, true}) {
+    const prim::ChildResult child = use_in_child(free_first);
+    EXPECT_TRUE(child.exited_with(0)) << child.status << child.text;
+  }
+  for (char* block : live) Free(block);
 }
 
 TEST(HeapDeathTest, AnOverwrittenLinkBetweenRemotelyFreedSlotsIsReported) {
