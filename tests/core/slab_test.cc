@@ -354,9 +354,9 @@ TEST(SlabTest, DropsThePagesOfWhichAllSlotsAreFree) {
 
 // In the order of addresses what is drawn again is not counted again.
 TEST(SlabTest, KnowsHowMuchMayBeTouched) {
-  const size_t size = 16 << 10;
-  const auto redraw = [size](const Placement& placement, bool zero) {
-    TestSlab slab(SizeClassOf(size), /*record_shift=*/1, zero);
+  constexpr size_t kSize = 16 << 10;
+  const auto redraw = [](const Placement& placement, bool zero) {
+    TestSlab slab(SizeClassOf(kSize), /*record_shift=*/1, zero);
     EXPECT_EQ(slab->touched_bytes(), zero ? 0 : slab->span_bytes());
     SeededStream random(13);
     for (int i = 0; i < 3; ++i) {
@@ -366,8 +366,8 @@ TEST(SlabTest, KnowsHowMuchMayBeTouched) {
     }
     return slab->touched_bytes();
   };
-  EXPECT_EQ(redraw(kWindows, true), 4 * size);
-  EXPECT_EQ(redraw(kUniform, true), 12 * size);
+  EXPECT_EQ(redraw(kWindows, true), 4 * kSize);
+  EXPECT_EQ(redraw(kUniform, true), 12 * kSize);
   EXPECT_EQ(redraw(kUniform, false), size_t{512} << 10);
 }
 
