@@ -23,8 +23,8 @@ bool Prepare(core::ThreadHeap& heap) {
     }
   }
   if (features.canary) {
-    plugs.life_bits = static_cast<uint16_t>((plugs.life_bits & kLifeMask) |
-                                            AllSecrets().epoch << kEpochShift);
+    plugs.life_bits =
+        static_cast<uint16_t>((plugs.life_bits & kLifeMask) | AllSecrets().epoch << kEpochShift);
   }
   return features.quarantine.bytes == 0 || plugs.quarantine.initialised() ||
          plugs.quarantine.Initialise(features.quarantine, features.wipe_limit,

@@ -29,7 +29,8 @@ void EmptySlabs::ForgetDirty(Slab& slab) {
 bool EmptySlabs::Dissolve(Slab& slab) {
   ForgetDirty(slab);
   // Refused: the slots keep their records.
-  if (!slab.arena().pages().Drop(reinterpret_cast<void*>(slab.base()), slab.span_bytes())) return false;
+  if (!slab.arena().pages().Drop(reinterpret_cast<void*>(slab.base()), slab.span_bytes()))
+    return false;
   SliceDescriptor& first = slab.arena().slices()[slab.first_slice()];
   const SizeClass size_class = slab.size_class();
   FreeSlabMetadata(slab);

@@ -21,8 +21,7 @@ ThreadHeap* HeapRegistry::MakeHeap(DrawsInChild in_child) {
   if (next_block_ == nullptr) {
     next_block_ = heap_state.AllocateMetadata(kThreadHeapBytes + alignof(ThreadHeap));
   }
-  prim::RandomStream* random =
-      next_block_ != nullptr ? heap_state.NewStream(in_child) : nullptr;
+  prim::RandomStream* random = next_block_ != nullptr ? heap_state.NewStream(in_child) : nullptr;
   if (random == nullptr) return nullptr;
   ThreadHeap* heap = reinterpret_cast<ThreadHeap*>(
       RoundUpTo(reinterpret_cast<uintptr_t>(next_block_), alignof(ThreadHeap)));

@@ -166,7 +166,7 @@ class ThreadHeap : public HeapFront {
   struct Bin {
     Slab* head;
     uint32_t listed;
-    uint32_t refill;     // slots of the last refill, unless the magazine is smaller
+    uint32_t refill;      // slots of the last refill, unless the magazine is smaller
     uint32_t generation;  // of the last slab that was opened
     // Slots at the bottom of the magazine that were chosen before a fork. While there are any, the
     // magazine is empty and full at once, and its next user puts them back (ReturnStale).
