@@ -39,10 +39,11 @@ void Slab::DrawByRejection(prim::RandomStream& random, uint32_t count, MagazineE
   uint64_t* words = bitmap();
   for (uint32_t drawn = 0; drawn < count;) {
     const uint32_t index = random.Below16(slot_count_);
-    const uint64_t bit = uint64_t{1} << index % 64;
-    if ((words[index / 64] & bit) == 0) continue;
-    words[index / 64] &= ~bit;
-    out[drawn++] = EntryOf(index);
+    const uint64_t word = words[index / 64];
+    words[index / 64] = word & ~(uint64_t{1} << index % 64);
+    // A miss is overwritten: no branch can tell it before.
+    out[drawn] = EntryOf(index);
+    drawn += word >> index % 64 & 1;
   }
 }
 

@@ -103,6 +103,7 @@ void LocalChurn(Stopwatch& watch) {
 // 1,000 short threads, one after another; each takes and frees 100 blocks.
 void ThreadChurn(Stopwatch& watch) {
   constexpr int kThreads = 1000;
+  const OnOneCpu one_cpu;
   watch.Repeat([&] {
     for (int i = 0; i < kThreads; ++i) {
       pthread_t thread;
