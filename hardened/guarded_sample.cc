@@ -1,5 +1,6 @@
 #include "hardened/guarded_sample.h"
 
+#include <algorithm>
 #include <atomic>
 
 #include "absl/base/attributes.h"
@@ -17,8 +18,7 @@ constexpr uint32_t kLeastHeld = 64;
 // of a small cage at the most.
 size_t MostSamples() {
   constexpr size_t kMost = 16 * 1024;
-  const size_t share = core::heap_constants->cage_bytes >> core::kSliceShift >> 4;
-  return share < kMost ? share : kMost;
+  return std::min(kMost, core::heap_constants->cage_bytes >> core::kSliceShift >> 4);
 }
 
 // Samples whose address space is in use.
@@ -55,11 +55,8 @@ core::Run* AllocateSample(core::ThreadHeap& heap, size_t bytes, size_t alignment
 }
 
 size_t SampleHoldBytes() {
-  const uint32_t interval = active_features->sample_interval;
-  const size_t remembered = kRemembered / (interval == 0 ? 1 : interval);
-  const size_t most = MostSamples() / 2;
-  const size_t wanted = remembered > kLeastHeld ? remembered : kLeastHeld;
-  return (wanted < most ? wanted : most) * prim::PageSize();
+  const size_t wanted = std::max(kRemembered / active_features->sample_interval, kLeastHeld);
+  return std::min(wanted, MostSamples() / 2) * prim::PageSize();
 }
 
 void NoteSampleFreed(core::Run& run) { Capture(static_cast<Trace*>(run.trace)->freed); }

@@ -40,7 +40,7 @@ struct Trace {
 
 // Pages of freed samples that are held as address space where any access faults: those of the last
 // 640,000 allocations or so, at least 64 and at most half of what may exist. A held one takes half
-// a KiB of metadata.
+// a KiB of metadata. Requires: there are samples.
 size_t SampleHoldBytes();
 
 // The number of allocations until the next sample: uniform with the mean `interval`.

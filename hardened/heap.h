@@ -58,7 +58,7 @@ struct NullOtherwise {
 };
 
 template <class Policy>
-  requires HardeningPolicy<Policy>
+requires HardeningPolicy<Policy>
 class Heap {
  public:
   static constexpr const Features& kFeatures = Policy::kFeatures;

@@ -94,13 +94,16 @@ void HeapRegistry::ReleaseFromThread(ThreadHeap* heap) {
   if (current_heap != heap) return;  // the child of a fork that replaced it
   // A thread that starts soon finds warm slabs; heaps that wait in the pool give theirs back one by
   // one (CollectPool).
-  heap->ReleaseEverything(/*keep_one=*/pooled_.load(std::memory_order_relaxed) < kWarmHeaps);
+  const uint32_t leaving = leaving_.fetch_add(1, std::memory_order_relaxed);
+  const uint32_t pooled = pooled_.load(std::memory_order_relaxed);
+  heap->ReleaseEverything(/*keep_one=*/leaving + pooled < kWarmHeaps);
   current_heap = const_cast<HeapFront*>(&kExitedHeap);
   const prim::LockGuard guard(lock_);
   heap->thread_id_ = 0;
   heap->next_pooled_ = pool_;
   pool_ = heap;
   pooled_.store(pooled_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  leaving_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 Slab* HeapRegistry::Adopt(ThreadHeap& heap, SizeClass size_class, uint64_t* taken) {
@@ -170,6 +173,7 @@ void HeapRegistry::UnlockAfterFork(bool in_child) {
     return;
   }
   lock_.ForkReset();
+  leaving_.store(0, std::memory_order_relaxed);
   heap_state.NextGeneration();
   // The heaps of the other threads stopped at an arbitrary point: they keep their thread's id and
   // are left alone for ever. Their live slots stay valid; what the child frees of them is sent and

@@ -72,6 +72,7 @@ class HeapRegistry {
   // For the next heap, from an attempt that got no random stream.
   void* next_block_ ABSL_GUARDED_BY(lock_) = nullptr;
   std::atomic<uint32_t> pooled_{0};
+  std::atomic<uint32_t> leaving_{0};  // on their way to the pool: many threads may exit at once
   std::atomic<uint64_t> sent_alone_slots_{0};
   std::atomic<uint64_t> sent_alone_bytes_{0};
   std::atomic<uint64_t> heapless_run_allocations_{0};

@@ -1,5 +1,7 @@
 #include "hardened/core/slab.h"
 
+#include <algorithm>
+
 #include "hardened/prim/check.h"
 #include "hardened/prim/system_info.h"
 
@@ -86,7 +88,7 @@ uint32_t Slab::Draw(const Placement& placement, prim::RandomStream& random, uint
                     MagazineEntry* out) {
   const uint32_t drawn = count < free_count_ ? count : free_count_;
   if (placement.window_bytes == 0) {
-    touched_ = touched_ + drawn < slot_count_ ? touched_ + drawn : slot_count_;
+    touched_ = std::min(touched_ + drawn, slot_count_);
     // Counted down before: every draw of the rejection must be able to hit.
     if ((free_count_ - drawn) * kRejectionShare >= slot_count_) {
       DrawByRejection(random, drawn, out);
@@ -105,10 +107,7 @@ uint32_t Slab::Draw(const Placement& placement, prim::RandomStream& random, uint
   }
   DrawInOrder(drawn, out);
   free_count_ -= drawn;
-  if (drawn > 0) {
-    const uint32_t end = IndexOfRecord(out[drawn - 1].record) + 1;
-    if (touched_ < end) touched_ = end;
-  }
+  if (drawn > 0) touched_ = std::max(touched_, IndexOfRecord(out[drawn - 1].record) + 1);
   const uint32_t window = placement.window_bytes / slot_size_;
   if (window < 2) return drawn;
   for (uint32_t start = 0; start < drawn; start += window) {
@@ -150,9 +149,7 @@ size_t Slab::DropFreePages() {
 }
 
 size_t Slab::touched_bytes() const {
-  const size_t page = prim::PageSize();
-  const size_t most = size_t{touched_} * (slot_size_ < page ? page : slot_size_);
-  return most < span_bytes() ? most : span_bytes();
+  return std::min(touched_ * std::max<size_t>(slot_size_, prim::PageSize()), span_bytes());
 }
 
 void DescribeSlab(Slab& slab, ThreadHeap* owner) {

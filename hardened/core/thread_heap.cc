@@ -1,5 +1,6 @@
 #include "hardened/core/thread_heap.h"
 
+#include <algorithm>
 #include <new>
 
 #include "hardened/core/empty_slabs.h"
@@ -29,10 +30,11 @@ constexpr size_t kLeastTrimmed = 8;
 
 constinit const MagazineEntry empty_magazine_stop = {nullptr, nullptr};
 
-// `last`: of the refill before, 0 for the first. `window`: slots.
-uint32_t NextRefill(uint32_t last, size_t window) {
-  const size_t next = last != 0 ? 2 * size_t{last} : window > kFirstRefill ? window : kFirstRefill;
-  return next < kMaxRefill ? static_cast<uint32_t>(next) : kMaxRefill;
+// `last`: of the refill before, 0 for the first.
+uint32_t NextRefill(uint32_t last, SizeClass size_class) {
+  if (last != 0) return std::min(2 * last, kMaxRefill);
+  const size_t window = heap_constants->options.placement.window_bytes / SlotSize(size_class);
+  return static_cast<uint32_t>(std::clamp<size_t>(window, kFirstRefill, kMaxRefill));
 }
 
 unsigned RecordShift() { return heap_constants->options.record_shift; }
@@ -220,7 +222,8 @@ void ThreadHeap::FileDrawn(Slab& slab, uint32_t count) {
 
 const Placement& ThreadHeap::PlacementIn(const Slab& slab) const {
   static constexpr Placement kUniform;
-  return slab.generation == heap_state.generation() ? heap_constants->options.placement : kUniform;
+  const bool known = home_ == nullptr && slab.generation != heap_state.generation();
+  return known ? kUniform : heap_constants->options.placement;
 }
 
 uint32_t ThreadHeap::DrawFromLanes(SizeClass size_class, uint32_t count, MagazineEntry* out) {
@@ -265,7 +268,7 @@ bool ThreadHeap::Refill(SizeClass size_class) {
   magazine.limit = magazine.bottom + MagazineCapacity(size_class);
   const size_t half = (magazine.capacity() + 1) / 2;
   const Placement& placement = heap_constants->options.placement;
-  bin.refill = NextRefill(bin.refill, placement.window_bytes / SlotSize(size_class));
+  bin.refill = NextRefill(bin.refill, size_class);
   const uint32_t wanted = half < bin.refill ? static_cast<uint32_t>(half) : bin.refill;
   MagazineEntry drawn[kMaxRefill];
   uint32_t count = 0;

@@ -212,7 +212,8 @@ class ThreadHeap : public HeapFront {
   // Makes everything stale that was chosen up to now; touches nothing but this heap.
   void MakeStockStale();
   void ReturnStale(SizeClass size_class);
-  // The level's, but uniform draws from slabs whose order another process knows.
+  // The level's, but uniform draws from slabs whose order another process knows. A heap with a home
+  // draws the same in parent and child.
   const Placement& PlacementIn(const Slab& slab) const;
   // Returns the oldest `count` slots of the magazine to their slabs.
   void FlushOldest(SizeClass size_class, size_t count);
