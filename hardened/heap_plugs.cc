@@ -119,7 +119,7 @@ bool StartHeap(const Features& features) {
   if (!StartOnce(features)) return false;
   // Early, so that they run after the prepare handlers of others, which may still allocate.
   EnsureForkHandlers();
-  if (active_features->explain_faults) InstallFaultHandler();
+  InstallFaultHandler();
   return true;
 }
 
