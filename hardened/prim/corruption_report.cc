@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <new>
 
 #include "hardened/prim/check.h"
 #include "hardened/prim/error_stream.h"
@@ -237,9 +238,9 @@ void PrintCorruption(const CorruptionReport& report) {
 }
 
 void PrintLastCorruption(const CorruptionReport& report) {
-  static constinit char buffer[RawWriter::kInternalCapacity] = {};
+  alignas(RawWriter) static constinit char room[sizeof(RawWriter)] = {};
+  RawWriter& out = *::new (room) RawWriter;
   CopyToGlobal(report);
-  RawWriter out{std::span<char>(buffer)};
   FormatCorruption(report, out);
   WriteMessage(out.view());
 }

@@ -117,14 +117,19 @@ Handler NoSigset(int, Handler) {
 }
 
 constinit NextDefinition<ActionSetter> next_sigaction("sigaction", &SetActionOfKernel);
+constinit NextDefinition<ActionSetter> next_libc_sigaction("__sigaction", &SetActionOfKernel);
 constinit NextDefinition<HandlerSetter> next_signal("signal", &SignalOfBsd);
-constinit NextDefinition<HandlerSetter> next_sysv_signal("__sysv_signal", &SignalOfSystemV);
+constinit NextDefinition<HandlerSetter> next_bsd_signal("bsd_signal", &SignalOfBsd);
+constinit NextDefinition<HandlerSetter> next_ssignal("ssignal", &SignalOfBsd);
+constinit NextDefinition<HandlerSetter> next_sysv_signal("sysv_signal", &SignalOfSystemV);
+constinit NextDefinition<HandlerSetter> next_libc_sysv_signal("__sysv_signal", &SignalOfSystemV);
 constinit NextDefinition<HandlerSetter> next_sigset("sigset", &NoSigset);
 
 // ---- SIGSEGV
 
-int SetAction(int signal, const struct sigaction* action, struct sigaction* old) {
-  ActionSetter* const next = next_sigaction.Get();
+int SetAction(NextDefinition<ActionSetter>& setter, int signal, const struct sigaction* action,
+              struct sigaction* old) {
+  ActionSetter* const next = setter.Get();
   if (signal != SIGSEGV) return next(signal, action, old);
   if (action != nullptr) {
     // Those behind see the default, too: some keep what they saw, to call it later.
@@ -153,22 +158,23 @@ Handler SetHandler(NextDefinition<HandlerSetter>& setter, int signal, Handler ha
 }  // namespace
 
 void FindSignalFunctions() {
-  next_sigaction.Find();
-  next_signal.Find();
-  next_sysv_signal.Find();
-  next_sigset.Find();
+  for (auto* setter : {&next_sigaction, &next_libc_sigaction}) setter->Find();
+  for (auto* setter : {&next_signal, &next_bsd_signal, &next_ssignal, &next_sysv_signal,
+                       &next_libc_sysv_signal, &next_sigset}) {
+    setter->Find();
+  }
 }
 
 extern "C" {
 
 [[gnu::weak]] HARDENED_EXPORT int sigaction(int signal, const struct sigaction* action,
                                             struct sigaction* old) {
-  return SetAction(signal, action, old);
+  return SetAction(next_sigaction, signal, action, old);
 }
 
 [[gnu::weak]] HARDENED_EXPORT int __sigaction(int signal, const struct sigaction* action,
                                               struct sigaction* old) {
-  return SetAction(signal, action, old);
+  return SetAction(next_libc_sigaction, signal, action, old);
 }
 
 [[gnu::weak]] HARDENED_EXPORT Handler signal(int signal, Handler handler) {
@@ -176,11 +182,11 @@ extern "C" {
 }
 
 [[gnu::weak]] HARDENED_EXPORT Handler bsd_signal(int signal, Handler handler) {
-  return SetHandler(next_signal, signal, handler);
+  return SetHandler(next_bsd_signal, signal, handler);
 }
 
 [[gnu::weak]] HARDENED_EXPORT Handler ssignal(int signal, Handler handler) {
-  return SetHandler(next_signal, signal, handler);
+  return SetHandler(next_ssignal, signal, handler);
 }
 
 [[gnu::weak]] HARDENED_EXPORT Handler sysv_signal(int signal, Handler handler) {
@@ -188,7 +194,7 @@ extern "C" {
 }
 
 [[gnu::weak]] HARDENED_EXPORT Handler __sysv_signal(int signal, Handler handler) {
-  return SetHandler(next_sysv_signal, signal, handler);
+  return SetHandler(next_libc_sysv_signal, signal, handler);
 }
 
 [[gnu::weak]] HARDENED_EXPORT Handler sigset(int signal, Handler handler) {

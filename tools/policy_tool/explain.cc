@@ -164,20 +164,21 @@ struct Explanation {
       const Rule* const floor = RuleFor(Setting::kFloor);
       if (setting == Setting::kLevel && floor != nullptr &&
           (rule == nullptr || rule->value < static_cast<uint64_t>(policy.level))) {
-        return absl::StrCat(floor->file, ":", floor->line, " (floor)");
+        return absl::StrCat(Escaped(floor->file), ":", floor->line, " (floor)");
       }
     }
     const bool by_audit = rule == nullptr;
     if (by_audit) rule = RuleFor(Setting::kAudit);
     if (rule == nullptr) return std::string(TextOf(origin));
-    return absl::StrCat(rule->file, ":", rule->line, by_audit ? " (audit)" : "");
+    return absl::StrCat(Escaped(rule->file), ":", rule->line, by_audit ? " (audit)" : "");
   }
 
   std::string FloorOrigin() const {
     if (inputs.fixed_level) return "build";
     if (RuleFor(Setting::kFloor) != nullptr) return OriginText(Origin::kFile, Setting::kFloor);
     const Rule* const level = RuleFor(Setting::kLevel);
-    return level == nullptr ? "build" : absl::StrCat(level->file, ":", level->line, " (level)");
+    return level == nullptr ? "build"
+                            : absl::StrCat(Escaped(level->file), ":", level->line, " (level)");
   }
 };
 
