@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
@@ -538,25 +537,33 @@ void GuardBlocked() {
   pthread_sigmask(SIG_BLOCK, &segv, nullptr);
   Poke(Guard());
 }
-// What the kernel needs for its frame, and little more for ours.
-void GuardOnASmallStack() {
-  const size_t frame = getauxval(AT_MINSIGSTKSZ) > 2048 ? getauxval(AT_MINSIGSTKSZ) : 2048;
-  const size_t bytes = frame + 1536;
-  static char room[256 << 10];
-  memset(room, 0x5a, sizeof(room));
-  char* const stack = room + 4096;
-  const stack_t alternate = {.ss_sp = stack, .ss_flags = 0, .ss_size = bytes};
+// How many bytes of an alternate stack a fault takes, in a child that shares the memory.
+size_t StackOfAFault(bool handled) {
+  static char stack[64 << 10];
+  memset(stack, 0x5a, sizeof(stack));
+  const stack_t alternate = {.ss_sp = stack, .ss_flags = 0, .ss_size = sizeof(stack)};
   if (sigaltstack(&alternate, nullptr) != 0) _exit(84);
-  // In a child that shares the memory, to see afterwards how far it went.
   const uintptr_t guard = Guard();
   const pid_t child = vfork();
-  if (child == 0) Poke(guard);
+  if (child == 0) {
+    if (handled)
+      Handle(
+          SIGSEGV, [](int, siginfo_t*, void*) { _exit(0); }, SA_ONSTACK);
+    Poke(guard);
+  }
   int status = 0;
   waitpid(child, &status, 0);
   SayStatus("child", status);
   size_t untouched = 0;
-  while (room[untouched] == 0x5a) ++untouched;
-  Say(untouched >= 4096 ? "enough\n" : "not enough\n");
+  while (untouched < sizeof(stack) && stack[untouched] == 0x5a) ++untouched;
+  return sizeof(stack) - untouched;
+}
+void GuardOnASmallStack() {
+  // The first time the dynamic linker finds _exit().
+  StackOfAFault(true);
+  const size_t kernel = StackOfAFault(true);
+  const size_t all = StackOfAFault(false);
+  Say("%s\n", kernel > 0 && all > kernel && all < kernel + 1536 ? "little" : "much");
 }
 pthread_barrier_t together;
 void GuardInTwoThreads() {

@@ -22,7 +22,7 @@ GUARDS = {
     "GuardHandled": (3, None, 0),
     "GuardIgnored": (-11, "", 0),
     "GuardBlocked": (-11, "", 0),
-    "GuardOnASmallStack": (0, "child: signal 11\nenough\n", 1),
+    "GuardOnASmallStack": (0, "child: exit 0\n" * 2 + "child: signal 11\nlittle\n", 1),
     "GuardInTwoThreads": (-11, "", 1),
     "GuardInFamily": (-11, "child: signal 11\nvforked: signal 11\n" +
                       "after vfork: default, flags 0, 0 blocked\n" * 3, 3),
