@@ -87,8 +87,8 @@ int OrErrno(long result) {
 
 int SetActionOfKernel(int signal, const struct sigaction* action, struct sigaction* old) {
   SignalAction before;
-  // Those between the ordinary and the real-time ones are libc's own.
-  if (signal > 31 && signal < SIGRTMIN) return OrErrno(-EINVAL);
+  // Libc's own.
+  if (signal == 32 || signal == 33) return OrErrno(-EINVAL);
   long result = prim::GetSignalAction(signal, &before);
   if (result == 0 && action != nullptr) {
     result = prim::SetSignalAction(signal, FromLibc(*action));

@@ -12,13 +12,12 @@ EXPORTED = "tests/golden/exported_symbols.txt"
 BOUNDS = "hardened/bounds/libhardened_bounds.so"
 BOUNDS_EXPORTED = "tests/golden/bounds_symbols.txt"
 
-# What a malloc cannot call: it allocates, locks, parses locale, or needs the C++ runtime. dlsym() is
-# called by the constructor, for the definitions behind those of ours that are not of malloc's family.
+# What a malloc cannot call: it allocates, locks, parses locale, or needs the C++ runtime.
 FORBIDDEN = re.compile(
     r"^(malloc|calloc|realloc|free|posix_memalign|aligned_alloc|memalign"
     r"|_Zn[wa].*|_Zd[la].*|__cxa_guard_.*|__cxa_atexit|__cxa_throw|__cxa_allocate_exception"
     r"|__tls_get_addr|strtou?ll?|strto[fd]|ato[il]|(secure_)?getenv|v?f?s?n?printf|__.*printf_chk"
-    r"|puts|fputs|setlocale|dlopen|pthread_mutex_.*)$"
+    r"|puts|fputs|setlocale|dlsym|dlopen|pthread_mutex_.*)$"
 )
 MAX_TLS_BYTES = 16
 # frame_dummy of the C runtime and the fork handlers' constructor.
