@@ -39,9 +39,14 @@ class EmptySlabs {
   // Returns: bytes given back.
   size_t Purge(uint64_t now_ms, bool force, const PurgePolicy& policy) ABSL_LOCKS_EXCLUDED(lock_);
 
-  void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS { lock_.Acquire(); }
-  void UnlockAfterFork(bool in_child) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    in_child ? lock_.ForkReset() : lock_.Release();
+  // Around a fork (hardened/fork.h).
+  void FreezeForFork() { lock_.Freeze(); }
+  void ThawAfterFork() { lock_.Thaw(); }
+  void MendInChild() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    if (lock_.ForkReset()) return;
+    heads_ = {};
+    spans_ = {};
+    dirty_bytes_.store(0, std::memory_order_relaxed);
   }
 
  private:

@@ -118,7 +118,8 @@ bool HeldRuns::Hold(Run& run, size_t limit_bytes, uint64_t now_ms) {
     (newest_ == nullptr ? oldest_ : newest_->next) = &run;
     newest_ = &run;
     size_t bytes = this->bytes() + run.page_bytes;
-    while (bytes > limit_bytes) {
+    // A signal handler's fork may have dropped them (MendInChild).
+    while (bytes > limit_bytes && oldest_ != nullptr) {
       Run* out = oldest_;
       oldest_ = out->next;
       bytes -= out->page_bytes;

@@ -108,9 +108,14 @@ class HeldRuns {
   size_t ReleaseAll(uint64_t now_ms) ABSL_LOCKS_EXCLUDED(lock_);
 
   size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
-  void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS { lock_.Acquire(); }
-  void UnlockAfterFork(bool in_child) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    in_child ? lock_.ForkReset() : lock_.Release();
+
+  // Around a fork (hardened/fork.h).
+  void FreezeForFork() { lock_.Freeze(); }
+  void ThawAfterFork() { lock_.Thaw(); }
+  void MendInChild() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    if (lock_.ForkReset()) return;
+    oldest_ = newest_ = nullptr;
+    bytes_.store(0, std::memory_order_relaxed);
   }
 
  private:
@@ -145,9 +150,13 @@ class RunCache {
   // Returns: their bytes.
   size_t Purge(uint64_t now_ms, uint64_t delay_ms) ABSL_LOCKS_EXCLUDED(lock_);
 
-  void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS { lock_.Acquire(); }
-  void UnlockAfterFork(bool in_child) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    in_child ? lock_.ForkReset() : lock_.Release();
+  // Around a fork (hardened/fork.h).
+  void FreezeForFork() { lock_.Freeze(); }
+  void ThawAfterFork() { lock_.Thaw(); }
+  void MendInChild() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    if (lock_.ForkReset()) return;
+    buckets_ = {};
+    bytes_.store(0, std::memory_order_relaxed);
   }
 
  private:
