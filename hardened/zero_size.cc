@@ -50,17 +50,14 @@ core::MagazineEntry ZeroSizeSlots::Allocate() {
   const prim::LockGuard guard(lock_);
   if (random_ == nullptr) random_ = core::heap_state.NewStream(core::DrawsInChild::kOther);
   if (random_ == nullptr) return {};
-  if (with_free_slots_ == nullptr) with_free_slots_ = NewSlab();
+  // Looked at once: below a signal handler that forks, the list may become empty (MendInChild).
   core::Slab* slab = with_free_slots_;
+  if (slab == nullptr) slab = NewSlab();
   if (slab == nullptr) return {};
   core::MagazineEntry entry = {};
   slab->Draw(core::Placement{}, *random_, 1, &entry);
-  if (slab->free_count() == 0) {
-    with_free_slots_ = slab->next;
-    slab->listed = false;
-  } else {
-    slab->listed = true;
-  }
+  slab->listed = slab->free_count() != 0;
+  with_free_slots_ = slab->listed ? slab : slab->next;
   live_.fetch_add(1, std::memory_order_relaxed);
   allocations_.fetch_add(1, std::memory_order_relaxed);
   return entry;

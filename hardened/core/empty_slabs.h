@@ -20,6 +20,7 @@
 #include "hardened/core/heap_state.h"
 #include "hardened/core/slab.h"
 #include "hardened/prim/lock.h"
+#include "hardened/prim/replaceable.h"
 
 namespace hardened::core {
 
@@ -39,15 +40,7 @@ class EmptySlabs {
   // Returns: bytes given back.
   size_t Purge(uint64_t now_ms, bool force, const PurgePolicy& policy) ABSL_LOCKS_EXCLUDED(lock_);
 
-  // Around a fork (hardened/fork.h).
-  void FreezeForFork() { lock_.Freeze(); }
-  void ThawAfterFork() { lock_.Thaw(); }
-  void MendInChild() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    if (lock_.ForkReset()) return;
-    heads_ = {};
-    spans_ = {};
-    dirty_bytes_.store(0, std::memory_order_relaxed);
-  }
+  prim::Lock& lock() ABSL_LOCK_RETURNED(lock_) { return lock_; }
 
  private:
   // Gives the memory of a slab back, and with it the slab. Returns: false when the kernel refuses,
@@ -63,7 +56,7 @@ class EmptySlabs {
   std::atomic<size_t> dirty_bytes_{0};
 };
 
-extern EmptySlabs empty_slabs;
+extern prim::Replaceable<EmptySlabs> empty_slabs;
 
 }  // namespace hardened::core
 

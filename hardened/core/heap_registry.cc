@@ -184,7 +184,6 @@ void HeapRegistry::MendInChild() {
   if (!lock_.ForkReset()) {
     pool_ = next_to_collect_ = nullptr;
     pooled_.store(0, std::memory_order_relaxed);
-    next_block_ = nullptr;
     // As those of a thread that is not here.
     for (ThreadHeap* heap = heaps_; heap != nullptr; heap = heap->next_heap_) {
       if (heap->thread_id_ == 0) heap->thread_id_ = kNoThread;

@@ -106,12 +106,12 @@ Slab* ThreadHeap::NewSlab(SizeClass size_class) {
   const CoreOptions& options = heap_constants->options;
   ArenaSpan span;
   if (IsolatesClasses()) {
-    Slab* waiting = empty_slabs.Take(size_class);
+    Slab* waiting = empty_slabs->Take(size_class);
     if (waiting != nullptr) {
       SetSlabOwner(*waiting, this);
       return waiting;
     }
-    span = empty_slabs.TakeSpan(size_class);
+    span = empty_slabs->TakeSpan(size_class);
   }
   const bool reused = span.arena != nullptr;
   const uint32_t slices = SlabSlices(size_class);
@@ -124,7 +124,7 @@ Slab* ThreadHeap::NewSlab(SizeClass size_class) {
       heap_state.AllocateMetadata(Slab::MetadataBytes(size_class, RecordShift()), &metadata_arena);
   if (block == nullptr) {
     if (reused) {
-      empty_slabs.PutSpan(span, size_class);
+      empty_slabs->PutSpan(span, size_class);
     } else {
       span.arena->FreeSpan(span.first, !span.zero, prim::CoarseMilliseconds());
     }
@@ -164,7 +164,7 @@ void ThreadHeap::RetireSlab(Slab& slab, Bin& bin) {
   sparse_slabs_.Forget(slab);
   const uint64_t now = prim::CoarseMilliseconds();
   SetSlabOwner(slab, nullptr);
-  if (IsolatesClasses()) return empty_slabs.Put(slab, now, heap_constants->options.purge);
+  if (IsolatesClasses()) return empty_slabs->Put(slab, now, heap_constants->options.purge);
   Arena& arena = slab.arena();
   const uint32_t first = slab.first_slice();
   FreeSlabMetadata(slab);
@@ -335,9 +335,9 @@ void ThreadHeap::Housekeep(uint64_t now) {
   last_housekeeping_ms_ = now;
   // What a heap with a home hands out must not depend on the time.
   if (home_ == nullptr) TrimMagazines();
-  run_cache.Purge(now, heap_constants->options.purge.delay_ms);
+  run_cache->Purge(now, heap_constants->options.purge.delay_ms);
   heap_state.Purge(now, /*force=*/false);
-  empty_slabs.Purge(now, /*force=*/false, heap_constants->options.purge);
+  empty_slabs->Purge(now, /*force=*/false, heap_constants->options.purge);
   FlushOutgoing();
   heap_registry.CollectPool(/*all=*/false);
 }

@@ -11,7 +11,7 @@
 
 namespace hardened::prim {
 
-constinit thread_local uint32_t locks_held = 0;
+constinit thread_local uint16_t locks_held = 0;
 
 namespace {
 
@@ -30,7 +30,7 @@ constexpr int kForOtherFork = 10 * kPatienceOfSleep;
 
 // Forks under way, of all threads; and of this one, each within the one before.
 constinit std::atomic<uint32_t> forks{0};
-constinit thread_local uint32_t own_forks = 0;
+constinit thread_local uint16_t own_forks = 0;
 
 // Lets the sibling hyperthread run.
 inline void Pause() {
@@ -129,13 +129,13 @@ void BeginFork() {
   // In this order, and back in the opposite one: a signal handler that forks between the two leaves
   // `forks` too low in its child, never too high.
   forks.fetch_add(1, std::memory_order_relaxed);
-  own_forks = own_forks + 1;
+  ++own_forks;
 }
 
 bool EndForkInParent() {
   // Without a beginning: the handlers were registered in the midst of a fork.
   if (own_forks == 0) return false;
-  own_forks = own_forks - 1;
+  --own_forks;
   uint32_t before = forks.load(std::memory_order_relaxed);
   while (before != 0 &&
          !forks.compare_exchange_weak(before, before - 1, std::memory_order_relaxed)) {
@@ -145,7 +145,7 @@ bool EndForkInParent() {
 }
 
 void EndForkInChild() {
-  if (own_forks > 0) own_forks = own_forks - 1;
+  if (own_forks > 0) --own_forks;
   forks.store(own_forks, std::memory_order_relaxed);
 }
 

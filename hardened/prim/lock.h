@@ -27,7 +27,7 @@ namespace hardened::prim {
 
 // Locks that the calling thread holds or is about to: then waiting in fork() may be for itself.
 [[gnu::visibility("hidden"),
-  gnu::tls_model("initial-exec")]] extern constinit thread_local uint32_t locks_held;
+  gnu::tls_model("initial-exec")]] extern constinit thread_local uint16_t locks_held;
 
 class ABSL_LOCKABLE Lock {
  public:
@@ -36,7 +36,7 @@ class ABSL_LOCKABLE Lock {
   Lock& operator=(const Lock&) = delete;
 
   void Acquire() ABSL_EXCLUSIVE_LOCK_FUNCTION() {
-    locks_held = locks_held + 1;
+    ++locks_held;
     if (!TryTake()) [[unlikely]]
       AcquireSlow();
   }
@@ -45,14 +45,14 @@ class ABSL_LOCKABLE Lock {
     // Pairs with the acquire operations in TryTake() and AcquireSlow().
     if (state_.exchange(kFree, std::memory_order_release) == kContended) [[unlikely]]
       Wake(1);
-    locks_held = locks_held - 1;
+    --locks_held;
   }
 
   // Returns: whether the caller holds the lock.
   bool TryLock() ABSL_EXCLUSIVE_TRYLOCK_FUNCTION(true) {
-    locks_held = locks_held + 1;
+    ++locks_held;
     if (TryTake()) return true;
-    locks_held = locks_held - 1;
+    --locks_held;
     return false;
   }
 

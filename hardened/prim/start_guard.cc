@@ -10,7 +10,7 @@ namespace {
 
 constinit Lock start_lock;
 // Guards of this thread, each within the one before.
-constinit thread_local uint32_t own_guards = 0;
+constinit thread_local uint16_t own_guards = 0;
 
 // Far more than the functions of libc that start-up calls allocate in any known library.
 constexpr size_t kStockBytes = 64 << 10;
@@ -23,13 +23,12 @@ constexpr size_t kHeader = 16;
 
 StartGuard::StartGuard() ABSL_NO_THREAD_SAFETY_ANALYSIS {
   // Counted first: what a signal handler allocates from here on must not wait.
-  own_guards = own_guards + 1;
-  if (own_guards == 1) start_lock.Acquire();
+  if (++own_guards == 1) start_lock.Acquire();
 }
 
 StartGuard::~StartGuard() ABSL_NO_THREAD_SAFETY_ANALYSIS {
   if (own_guards == 1) start_lock.Release();
-  own_guards = own_guards - 1;
+  --own_guards;
 }
 
 bool ThreadIsStarting() { return own_guards > 0; }
