@@ -14,7 +14,8 @@ constinit thread_local uint16_t own_guards = 0;
 
 // Far more than the functions of libc that start-up calls allocate in any known library.
 constexpr size_t kStockBytes = 64 << 10;
-alignas(4096) constinit char stock[kStockBytes] = {};
+constexpr size_t kMostAligned = 4096;
+alignas(kMostAligned) constinit char stock[kStockBytes] = {};
 constinit std::atomic<size_t> stock_used{0};
 
 constexpr size_t kHeader = 16;
@@ -38,7 +39,7 @@ void ThawStart() { start_lock.Thaw(); }
 bool MendStartInChild() { return ThreadIsStarting() || start_lock.ForkReset(); }
 
 void* AllocateEarly(size_t bytes, size_t alignment) {
-  if (!ThreadIsStarting() || bytes > kStockBytes || alignment > alignof(decltype(stock))) {
+  if (!ThreadIsStarting() || bytes > kStockBytes || alignment > kMostAligned) {
     return nullptr;
   }
   if (alignment < kHeader) alignment = kHeader;
