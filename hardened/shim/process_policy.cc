@@ -11,8 +11,8 @@
 #include "hardened/prim/environment.h"
 #include "hardened/prim/error_stream.h"
 #include "hardened/prim/kernel.h"
-#include "hardened/prim/lock.h"
 #include "hardened/prim/raw_writer.h"
+#include "hardened/prim/start_guard.h"
 #include "hardened/shim/active_heap.h"
 
 // A program's own default, in the language of HARDENED_OPTIONS. Data, not a function: nothing of
@@ -29,7 +29,6 @@ using policies::Setting;
 constexpr int kMaxLines = 8;
 constexpr size_t kMaxOptionsBytes = 4096;
 
-constinit prim::Lock resolving;
 constinit prim::Sealed<ProcessPolicy> process_policy;
 
 // Says on descriptor 2 what does not count, and where it stands.
@@ -171,7 +170,7 @@ const ProcessPolicy& ThisProcessPolicy() {
   if (process_policy.sealed()) return *process_policy;
   const int saved_errno = errno;
   {
-    const prim::LockGuard guard(resolving);
+    const prim::StartGuard guard;
     if (!process_policy.sealed()) {
       Resolve(&process_policy.Writable());
       process_policy.Seal();
