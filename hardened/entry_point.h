@@ -15,6 +15,8 @@ enum class EntryPoint : uint8_t {
   kFreeAlignedSized,
   kDelete,
   kDeleteArray,
+  kSizedDelete,
+  kSizedDeleteArray,
   kAlignedDelete,
   kAlignedDeleteArray,
   kRealloc,
@@ -45,8 +47,10 @@ constexpr EntryPointFacts FactsOf(EntryPoint entry) {
     case EntryPoint::kFreeAlignedSized:
       return {"free_aligned_sized", kAligned, true};
     case EntryPoint::kDelete:
+    case EntryPoint::kSizedDelete:
       return {"operator delete", KindBit(AllocationKind::kNew), true};
     case EntryPoint::kDeleteArray:
+    case EntryPoint::kSizedDeleteArray:
       return {"operator delete[]", KindBit(AllocationKind::kNewArray), true};
     case EntryPoint::kAlignedDelete:
       return {"operator delete", KindBit(AllocationKind::kAlignedNew), true};
@@ -60,6 +64,11 @@ constexpr EntryPointFacts FactsOf(EntryPoint entry) {
       return {"malloc_usable_size", kAny, false};
   }
   return {"", 0, false};
+}
+
+// The forms of operator delete without alignment.
+constexpr bool IsPlainDelete(EntryPoint entry) {
+  return entry >= EntryPoint::kDelete && entry <= EntryPoint::kSizedDeleteArray;
 }
 
 // What the program called to make an allocation of this kind.

@@ -11,6 +11,7 @@
 
 #include "hardened/prim/system_info.h"
 #include "hardened/shim/active_heap.h"
+#include "hardened/shim/own_functions.h"
 
 namespace hardened::shim {
 namespace {
@@ -110,6 +111,11 @@ HARDENED_EXPORT void free_sized(void* pointer, size_t bytes) {
 HARDENED_EXPORT void free_aligned_sized(void* pointer, size_t /*alignment*/, size_t bytes) {
   ActiveHeap::FreeSized(pointer, bytes, EntryPoint::kFreeAlignedSized);
 }
+
+// The second names.
+[[gnu::alias("malloc")]] void* OwnMalloc(size_t bytes) noexcept;
+[[gnu::alias("free")]] void OwnFree(void* pointer) noexcept;
+[[gnu::alias("aligned_alloc")]] void* OwnAlignedAlloc(size_t alignment, size_t bytes) noexcept;
 
 }  // extern "C"
 
