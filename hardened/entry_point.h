@@ -20,7 +20,6 @@ enum class EntryPoint : uint8_t {
   kAlignedDelete,
   kAlignedDeleteArray,
   kRealloc,
-  kReallocArray,
   kUsableSize,
 };
 
@@ -58,8 +57,6 @@ constexpr EntryPointFacts FactsOf(EntryPoint entry) {
       return {"operator delete[]", KindBit(AllocationKind::kAlignedNewArray), true};
     case EntryPoint::kRealloc:
       return {"realloc", kMalloc | kAligned, false};
-    case EntryPoint::kReallocArray:
-      return {"reallocarray", kMalloc | kAligned, false};
     case EntryPoint::kUsableSize:
       return {"malloc_usable_size", kAny, false};
   }

@@ -27,10 +27,6 @@ struct HeapOf<Policy> {
 
 using ActiveHeap = HeapOf<HARDENED_ACTIVE_POLICY>::Type;
 
-// Whether calls go through a table, which already knows what the program replaced.
-template <class AnyHeap>
-inline constexpr bool kHasTable = !requires { AnyHeap::kFeatures; };
-
 // Given by the build as well: the level where nobody says anything, and whether there is no other.
 inline constexpr policies::Level kBuildLevel = policies::Level::HARDENED_BUILD_LEVEL;
 inline constexpr bool kFixedLevel = HARDENED_FIXED_LEVEL;

@@ -8,7 +8,7 @@
 #include "hardened/prim/lock.h"
 #include "hardened/replaced_operators.h"
 #include "hardened/shim/active_heap.h"
-#include "hardened/shim/default_operators.h"
+#include "hardened/shim/new_delete_default.h"
 #include "hardened/shim/next_function.h"
 #include "hardened/shim/process_policy.h"
 #include "policies/light.h"
@@ -119,16 +119,15 @@ constinit prim::Lock choosing;
 
 // Fills the table for the policy of this process, and seals it.
 [[gnu::cold, gnu::noinline]] void Choose() {
-  const policies::ResolvedPolicy& policy = ThisProcessPolicy().resolved;
   // Before the lock is taken: it may ask the loader.
-  const Operators operators = PlainOperators();
+  const bool plain_are_ours = PlainAreOurs();
   const prim::LockGuard guard(choosing);
   if (heap_functions.sealed()) return;
   HeapFunctions& table = heap_functions.Writable();
   if (LeavesProcessAlone()) {
     Fill<Libc>(table);
   } else {
-    switch (policy.level) {
+    switch (ThisProcessPolicy().resolved.level) {
       case policies::Level::kLight:
         Fill<HeapAdapter<policies::Light>>(table);
         break;
@@ -143,7 +142,7 @@ constinit prim::Lock choosing;
         break;
     }
     // The forms of delete come to their slow side then, and need nothing here.
-    if (operators == Operators::kReplaced) {
+    if (!plain_are_ours) {
       table.allocate_new.store(&NewByDefault, std::memory_order_relaxed);
       table.allocate_new_array.store(&NewArrayByDefault, std::memory_order_relaxed);
     }

@@ -3,12 +3,15 @@
 
 #include "hardened/fork.h"
 #include "hardened/heap_plugs.h"
+#include "hardened/shim/process_policy.h"
 #include "hardened/sweep.h"
 
 namespace hardened::shim {
 namespace {
 
-[[gnu::constructor]] void RegisterForkHandlers() { EnsureForkHandlers(); }
+[[gnu::constructor]] void RegisterForkHandlers() {
+  if (!LeavesProcessAlone()) EnsureForkHandlers();
+}
 
 [[gnu::destructor]] void SweepAtExit() {
   if (active_features->sweep) SweepEverything();
