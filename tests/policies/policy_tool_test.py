@@ -12,7 +12,7 @@ TOOL = os.path.abspath("tools/policy_tool/policy_tool")
 READY = pathlib.Path("policies/ready")
 LEVELS = ["light", "standard", "strict", "paranoid"]
 SETTINGS = """level floor disable audit quarantine quarantine_check sample run_hold run_cache
-              guard_slabs placement lanes purge_delay explain_faults seed double_free invalid_free
+              guard_slabs placement lanes purge_delay explain_faults deepbind seed double_free invalid_free
               foreign_pointer mismatch sized_delete canary write_after_free""".split()
 
 
