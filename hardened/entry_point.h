@@ -68,6 +68,13 @@ constexpr bool IsPlainDelete(EntryPoint entry) {
   return entry >= EntryPoint::kDelete && entry <= EntryPoint::kSizedDeleteArray;
 }
 
+// Whether an allocation of malloc and its like is ended by delete, or one of new by free.
+constexpr bool MixesMallocAndNew(core::AllocationKind kind, EntryPoint entry) {
+  const bool made_by_new =
+      kind != core::AllocationKind::kMalloc && kind != core::AllocationKind::kAligned;
+  return made_by_new != (entry >= EntryPoint::kDelete && entry <= EntryPoint::kAlignedDeleteArray);
+}
+
 // What the program called to make an allocation of this kind.
 constexpr const char* MakerOf(core::AllocationKind kind) {
   using core::AllocationKind;

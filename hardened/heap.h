@@ -597,6 +597,7 @@ class Heap {
       accepts |= KindBit(core::AllocationKind::kMalloc);
     }
     if ((accepts & KindBit(kind)) != 0) return;
+    if (MixesMallocAndNew(kind, entry_point) && MallocAndNewMayMix()) return;
     ReportKindMismatch(pointer, kind, entry_point);
   }
 

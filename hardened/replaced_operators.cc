@@ -6,4 +6,6 @@ constinit std::atomic<Operators> plain_operators{Operators::kUndecided};
 
 [[gnu::weak]] bool EndByDefault(void* /*pointer*/, EntryPoint /*entry*/) { return false; }
 
+[[gnu::weak]] bool MallocAndNewMayMix() { return false; }
+
 }  // namespace hardened

@@ -28,6 +28,11 @@ enum class Operators : uint8_t {
 // Returns: false when the heap is to end `pointer`.
 bool EndByDefault(void* pointer, EntryPoint entry);
 
+// Another: whether memory of malloc may come to delete, and memory of new to free, in a correct
+// program, because somebody's operators are none of ours. Asked before a mismatch is reported. Weak:
+// without the shim they never may.
+bool MallocAndNewMayMix();
+
 }  // namespace hardened
 
 #endif  // HARDENED_REPLACED_OPERATORS_H_
