@@ -29,8 +29,9 @@ class SymbolTable {
     }
   }
 
-  bool Defines(const char* name) const {
-    if (symbols_ == nullptr || names_ == nullptr || hash_ == nullptr) return false;
+  // Null when it is not defined here.
+  const void* Find(const char* name) const {
+    if (symbols_ == nullptr || names_ == nullptr || hash_ == nullptr) return nullptr;
     uint32_t hash = 5381;
     for (const char* c = name; *c != '\0'; ++c) hash = hash * 33 + static_cast<unsigned char>(*c);
     // The header, a filter in words of the machine, the buckets, and a hash for each symbol.
@@ -38,16 +39,18 @@ class SymbolTable {
     const uint32_t first_hashed = hash_[1];
     const uint32_t* buckets = hash_ + 4 + hash_[2] * (sizeof(ElfW(Addr)) / sizeof(uint32_t));
     const uint32_t* hashes = buckets + bucket_count;
-    if (bucket_count == 0) return false;
+    if (bucket_count == 0) return nullptr;
     uint32_t i = buckets[hash % bucket_count];
-    if (i < first_hashed) return false;
+    if (i < first_hashed) return nullptr;
     for (;; ++i) {
       const uint32_t found = hashes[i - first_hashed];
       // The lowest bit marks the last of a bucket.
       if ((found | 1) == (hash | 1) && strcmp(names_ + symbols_[i].st_name, name) == 0) {
-        return symbols_[i].st_shndx != SHN_UNDEF;
+        return symbols_[i].st_shndx == SHN_UNDEF
+                   ? nullptr
+                   : reinterpret_cast<const void*>(base_ + symbols_[i].st_value);
       }
-      if ((found & 1) != 0) return false;
+      if ((found & 1) != 0) return nullptr;
     }
   }
 
@@ -95,11 +98,22 @@ int Look(dl_phdr_info* object, size_t /*size*/, void* loaded) {
   const SymbolTable symbols(*object);
   for (const char* form : {"_Znwm", "_Znam", "_ZdlPv", "_ZdaPv", "_ZdlPvm", "_ZnwmSt11align_val_t",
                            "_ZdlPvSt11align_val_t"}) {
-    if (!symbols.Defines(form)) continue;
+    if (symbols.Find(form) == nullptr) continue;
     found.store(true, std::memory_order_relaxed);
     return 1;
   }
   return 0;
+}
+
+struct Search {
+  const char* name;
+  const void* found = nullptr;
+};
+
+int SearchObject(dl_phdr_info* object, size_t /*size*/, void* data) {
+  Search& search = *static_cast<Search*>(data);
+  search.found = SymbolTable(*object).Find(search.name);
+  return search.found != nullptr ? 1 : 0;
 }
 
 }  // namespace
@@ -110,6 +124,12 @@ bool OthersHaveOperators() {
     objects_loaded.store(loaded, std::memory_order_relaxed);
   }
   return found.load(std::memory_order_relaxed);
+}
+
+const void* FindDefinition(const char* name) {
+  Search search{name};
+  dl_iterate_phdr(&SearchObject, &search);
+  return search.found;
 }
 
 }  // namespace hardened::shim

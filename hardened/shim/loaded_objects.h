@@ -12,6 +12,9 @@ namespace hardened::shim {
 // delete: memory of malloc may then come to delete, and memory of new to free, in correct programs.
 bool OthersHaveOperators();
 
+// Where the first object that defines `name` has it; null when none does.
+const void* FindDefinition(const char* name);
+
 }  // namespace hardened::shim
 
 #endif  // HARDENED_SHIM_LOADED_OBJECTS_H_

@@ -1,6 +1,3 @@
-// The C++ runtime is not a dependency of the library: what new needs of it (the new handler, the
-// exception) is referenced weakly and present in every program that calls new.
-
 #include "hardened/shim/new_delete_default.h"
 
 #include <dlfcn.h>
@@ -11,24 +8,25 @@
 
 #include "hardened/prim/check.h"
 #include "hardened/shim/active_heap.h"
+#include "hardened/shim/loaded_objects.h"
 #include "hardened/shim/own_functions.h"
 #include "hardened/shim/process_policy.h"
 
-// Weak: a C program that preloads the library has no C++ runtime.
-asm(".weak __gxx_personality_v0\n"
-    ".weak __cxa_begin_catch\n"
-    ".weak __cxa_end_catch\n"
-    ".weak _Unwind_Resume\n"
-    ".weak _ZSt9terminatev\n");
-
 namespace hardened::shim {
 
-// std::__throw_bad_alloc() and std::get_new_handler(), which may be absent.
+// std::__throw_bad_alloc() and std::get_new_handler().
 [[gnu::weak, gnu::visibility("default")]] void ThrowBadAlloc() __asm__("_ZSt17__throw_bad_allocv");
 [[gnu::weak, gnu::visibility("default")]] std::new_handler CurrentNewHandler() noexcept
     __asm__("_ZSt15get_new_handlerv");
 
 namespace {
+
+// One of these two: as it was at the start, or of the runtime that a C program loaded since.
+template <typename Function>
+Function* OfRuntime(Function* at_start, const char* name) {
+  if (at_start != nullptr) return at_start;
+  return reinterpret_cast<Function*>(const_cast<void*>(FindDefinition(name)));
+}
 
 using core::AllocationKind;
 
@@ -100,8 +98,9 @@ void* TryNew(AllocationKind kind, size_t bytes, size_t alignment) {
 
 // The loop of [new.delete.single]: ask the handler for memory until there is some or no handler.
 [[gnu::noinline, gnu::cold]] void* NewAgain(AllocationKind kind, size_t bytes, size_t alignment) {
+  auto* current_handler = OfRuntime(&CurrentNewHandler, "_ZSt15get_new_handlerv");
   for (;;) {
-    const std::new_handler handler = CurrentNewHandler != nullptr ? CurrentNewHandler() : nullptr;
+    const std::new_handler handler = current_handler != nullptr ? current_handler() : nullptr;
     if (handler == nullptr) return nullptr;
     handler();
     void* result = TryNew(kind, bytes, alignment);
@@ -112,8 +111,9 @@ void* TryNew(AllocationKind kind, size_t bytes, size_t alignment) {
 void* NewAgainOrThrow(AllocationKind kind, size_t bytes, size_t alignment) {
   void* result = NewAgain(kind, bytes, alignment);
   if (result != nullptr) return result;
-  HARDENED_CHECK(ThrowBadAlloc != nullptr);
-  ThrowBadAlloc();
+  auto* throw_bad_alloc = OfRuntime(&ThrowBadAlloc, "_ZSt17__throw_bad_allocv");
+  HARDENED_CHECK(throw_bad_alloc != nullptr);
+  throw_bad_alloc();
   __builtin_unreachable();
 }
 

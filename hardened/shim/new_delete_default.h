@@ -3,8 +3,10 @@
 // of these count on it, and on no memory of theirs coming to the heap. Where nothing was replaced the
 // forms go to the heap at once, which nobody can tell apart.
 //
-// This and what includes it is compiled with exceptions, because a new handler may throw through the
-// nothrow forms.
+// The C++ runtime is not a dependency of the library: what new needs of it (the new handler, the
+// exception) is referenced weakly and present in every program that calls new. The files that define
+// the forms and their defaults are compiled with exceptions, because a new handler may throw through
+// the nothrow forms.
 //
 // Threads: any.
 
@@ -19,6 +21,13 @@
 #include "hardened/core/slot_record.h"
 #include "hardened/replaced_operators.h"
 #include "hardened/shim/failure.h"
+
+// Weak: a C program that preloads the library has no C++ runtime.
+asm(".weak __gxx_personality_v0\n"
+    ".weak __cxa_begin_catch\n"
+    ".weak __cxa_end_catch\n"
+    ".weak _Unwind_Resume\n"
+    ".weak _ZSt9terminatev\n");
 
 // The forms, by the names of the linker.
 #define HARDENED_PLAIN_FORMS(X)                                                                \
