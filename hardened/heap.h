@@ -67,7 +67,8 @@ class Heap {
 
   // Requests from kLeastSlotRequest on, so many of them, have a slot of their own class.
   static constexpr size_t kLeastSlotRequest = kFeatures.zero_size_faults ? 1 : 0;
-  static constexpr size_t kSlotRequests = core::kMaxSlotSize - Canary::kRoom + 1 - kLeastSlotRequest;
+  static constexpr size_t kSlotRequests =
+      core::kMaxSlotSize - Canary::kRoom + 1 - kLeastSlotRequest;
   static constexpr bool IsSlotRequest(size_t bytes) {
     return bytes - kLeastSlotRequest < kSlotRequests;
   }

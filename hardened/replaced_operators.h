@@ -29,8 +29,8 @@ enum class Operators : uint8_t {
 bool EndByDefault(void* pointer, EntryPoint entry);
 
 // Another: whether memory of malloc may come to delete, and memory of new to free, in a correct
-// program, because somebody's operators are none of ours. Asked before a mismatch is reported. Weak:
-// without the shim they never may.
+// program, because somebody's operators are none of ours. Asked before a mismatch is reported.
+// Weak: without the shim they never may.
 bool MallocAndNewMayMix();
 
 }  // namespace hardened

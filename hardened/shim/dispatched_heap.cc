@@ -84,6 +84,17 @@ constinit NextFunction next_usable_size(&malloc_usable_size, "malloc_usable_size
 
 // The malloc behind this library, and the default behaviour of operator new and delete.
 struct Libc {
+  // Looks all of them up. Later a look-up may free the text of an earlier error, by the function
+  // that it is to find.
+  static void Find() {
+    next_malloc.get();
+    next_calloc.get();
+    next_realloc.get();
+    next_memalign.get();
+    next_free.get();
+    next_usable_size.get();
+  }
+
   static void* Allocate(size_t bytes) { return next_malloc(bytes); }
   template <AllocationKind kKind>
   static void* AllocateOrThrow(size_t bytes) {
@@ -121,6 +132,7 @@ constinit prim::Lock choosing;
 [[gnu::cold, gnu::noinline]] void Choose() {
   // Before the lock is taken: it may ask the loader.
   const bool plain_are_ours = PlainAreOurs();
+  if (LeavesProcessAlone()) Libc::Find();
   const prim::LockGuard guard(choosing);
   if (heap_functions.sealed()) return;
   HeapFunctions& table = heap_functions.Writable();
@@ -218,7 +230,8 @@ constexpr HeapFunctions::HeapFunctions()
 constinit prim::Sealed<HeapFunctions> heap_functions;
 
 const char* DispatchedHeap::LevelName() {
-  return LeavesProcessAlone() ? "off" : policies::FeaturesOf(ThisProcessPolicy().resolved.level).name;
+  return LeavesProcessAlone() ? "off"
+                              : policies::FeaturesOf(ThisProcessPolicy().resolved.level).name;
 }
 
 }  // namespace hardened::shim

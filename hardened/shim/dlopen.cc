@@ -1,8 +1,8 @@
 // dlopen and dlmopen without RTLD_DEEPBIND, in preloaded libraries.
 //
 // A library that is loaded with this flag calls the malloc of the first library it needs that has
-// one, which is libc's, while the rest of the process calls ours: the first block that one gives the
-// other ends the process. Whoever replaces malloc from outside has to do without the flag.
+// one, which is libc's, while the rest of the process calls ours: the first block that one gives
+// the other ends the process. Whoever replaces malloc from outside has to do without the flag.
 //
 // The loader looks for a file as its caller wants it (RUNPATH, $ORIGIN, namespace), and knows the
 // caller by the address to which dlopen() returns: therefore tail calls, whatever the flags.
@@ -33,7 +33,8 @@ template <typename Function>
   static constinit std::atomic<bool> said{false};
   if (said.exchange(true, std::memory_order_relaxed)) return;
   prim::RawWriter out;
-  out.Text("hardened: dlopen with RTLD_DEEPBIND: what it loads runs on libc's malloc (deepbind=on)\n");
+  out.Text(
+      "hardened: dlopen with RTLD_DEEPBIND: what it loads runs on libc's malloc (deepbind=on)\n");
   out.Flush(2);
 }
 

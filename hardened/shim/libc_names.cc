@@ -1,6 +1,6 @@
-// The malloc family by the names that glibc has for it besides: cfree, for programs from before 2017,
-// and those that begin with __libc_, by which a malloc of the program's own reaches libc's. Served
-// here, a pointer of one name may be ended by the other.
+// The malloc family by the names that glibc has for it besides: cfree, for programs from before
+// 2017, and those that begin with __libc_, by which a malloc of the program's own reaches libc's.
+// Served here, a pointer of one name may be ended by the other.
 //
 // Not by way of the public names: the program's malloc may be what calls.
 

@@ -57,13 +57,13 @@ class SymbolTable {
  private:
   // glibc adds the base to what it may write to; the kernel's object keeps what it was linked with.
   template <typename T>
-  const T* At(const ElfW(Dyn)& entry) const {
+  const T* At(const ElfW(Dyn) & entry) const {
     const uintptr_t value = entry.d_un.d_ptr;
     return reinterpret_cast<const T*>(value < base_ ? value + base_ : value);
   }
 
   uintptr_t base_;
-  const ElfW(Sym)* symbols_ = nullptr;
+  const ElfW(Sym) * symbols_ = nullptr;
   const char* names_ = nullptr;
   const uint32_t* hash_ = nullptr;
 };

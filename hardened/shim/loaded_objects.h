@@ -1,5 +1,6 @@
-// Looks for definitions in what is loaded, whoever may see them: libraries that were opened locally,
-// or bound to their own functions (-Bsymbolic), have operators that no symbol table of ours knows.
+// Looks for definitions in what is loaded, whoever may see them: libraries that were opened
+// locally, or bound to their own functions (-Bsymbolic), have operators that no symbol table of
+// ours knows.
 //
 // Threads: any. Allocates nothing; takes the loader's lock, so not with one of ours held.
 

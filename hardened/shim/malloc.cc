@@ -4,8 +4,8 @@
 // and returns null, malloc(0) returns a unique pointer, memalign rounds its alignment up.
 //
 // What valgrind does not know it cannot replace along with the rest, and programs that bring a
-// malloc of their own seldom bring all of it: such calls go on to the public name of a function that
-// everybody knows.
+// malloc of their own seldom bring all of it: such calls go on to the public name of a function
+// that everybody knows.
 
 #include <errno.h>
 #include <malloc.h>

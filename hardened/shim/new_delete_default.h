@@ -1,12 +1,12 @@
 // What the forms of operator new and delete do by default, as [new.delete] says: every form calls
 // another one, and the last ones malloc and free, by their public names. Programs that replaced one
-// of these count on it, and on no memory of theirs coming to the heap. Where nothing was replaced the
-// forms go to the heap at once, which nobody can tell apart.
+// of these count on it, and on no memory of theirs coming to the heap. Where nothing was replaced
+// the forms go to the heap at once, which nobody can tell apart.
 //
 // The C++ runtime is not a dependency of the library: what new needs of it (the new handler, the
-// exception) is referenced weakly and present in every program that calls new. The files that define
-// the forms and their defaults are compiled with exceptions, because a new handler may throw through
-// the nothrow forms.
+// exception) is referenced weakly and present in every program that calls new. The files that
+// define the forms and their defaults are compiled with exceptions, because a new handler may throw
+// through the nothrow forms.
 //
 // Threads: any.
 
@@ -30,14 +30,18 @@ asm(".weak __gxx_personality_v0\n"
     ".weak _ZSt9terminatev\n");
 
 // The forms, by the names of the linker.
-#define HARDENED_PLAIN_FORMS(X)                                                                \
-  X(_Znwm) X(_Znam) X(_ZnwmRKSt9nothrow_t) X(_ZnamRKSt9nothrow_t) X(_ZdlPv) X(_ZdaPv) X(_ZdlPvm) \
-  X(_ZdaPvm) X(_ZdlPvRKSt9nothrow_t) X(_ZdaPvRKSt9nothrow_t)
-#define HARDENED_ALIGNED_FORMS(X)                                                   \
-  X(_ZnwmSt11align_val_t) X(_ZnamSt11align_val_t) X(_ZnwmSt11align_val_tRKSt9nothrow_t) \
-  X(_ZnamSt11align_val_tRKSt9nothrow_t) X(_ZdlPvSt11align_val_t) X(_ZdaPvSt11align_val_t) \
-  X(_ZdlPvmSt11align_val_t) X(_ZdaPvmSt11align_val_t) X(_ZdlPvSt11align_val_tRKSt9nothrow_t) \
-  X(_ZdaPvSt11align_val_tRKSt9nothrow_t)
+// clang-format off
+#define HARDENED_PLAIN_FORMS(X) \
+  X(_Znwm) X(_ZnwmRKSt9nothrow_t) \
+  X(_Znam) X(_ZnamRKSt9nothrow_t) \
+  X(_ZdlPv) X(_ZdlPvm) X(_ZdlPvRKSt9nothrow_t) \
+  X(_ZdaPv) X(_ZdaPvm) X(_ZdaPvRKSt9nothrow_t)
+#define HARDENED_ALIGNED_FORMS(X) \
+  X(_ZnwmSt11align_val_t) X(_ZnwmSt11align_val_tRKSt9nothrow_t) \
+  X(_ZnamSt11align_val_t) X(_ZnamSt11align_val_tRKSt9nothrow_t) \
+  X(_ZdlPvSt11align_val_t) X(_ZdlPvmSt11align_val_t) X(_ZdlPvSt11align_val_tRKSt9nothrow_t) \
+  X(_ZdaPvSt11align_val_t) X(_ZdaPvmSt11align_val_t) X(_ZdaPvSt11align_val_tRKSt9nothrow_t)
+// clang-format on
 
 namespace hardened::shim {
 

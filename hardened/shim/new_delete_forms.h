@@ -1,5 +1,5 @@
-// Every replaceable form of operator new and delete. Included once in a library, by a file that says
-// with HARDENED_FORM how they are defined.
+// Every replaceable form of operator new and delete. Included once in a library, by a file that
+// says with HARDENED_FORM how they are defined.
 
 #ifndef HARDENED_SHIM_NEW_DELETE_FORMS_H_
 #define HARDENED_SHIM_NEW_DELETE_FORMS_H_
@@ -33,9 +33,7 @@ HARDENED_FORM void* operator new[](size_t bytes, const std::nothrow_t&) noexcept
   return shim::NullIfThrown([=] { return ::operator new[](bytes); });
 }
 
-HARDENED_FORM void operator delete(void* p) noexcept {
-  ActiveHeap::Free(p, EntryPoint::kDelete);
-}
+HARDENED_FORM void operator delete(void* p) noexcept { ActiveHeap::Free(p, EntryPoint::kDelete); }
 HARDENED_FORM void operator delete[](void* p) noexcept {
   ActiveHeap::Free(p, EntryPoint::kDeleteArray);
 }
@@ -62,14 +60,14 @@ HARDENED_FORM void* operator new[](size_t bytes, std::align_val_t alignment) {
   return shim::NewOf(kAlignedArray, bytes, static_cast<size_t>(alignment));
 }
 HARDENED_FORM void* operator new(size_t bytes, std::align_val_t alignment,
-                                        const std::nothrow_t&) noexcept {
+                                 const std::nothrow_t&) noexcept {
   if (shim::AlignedAreOurs()) {
     return shim::NewOfNothrow(kAlignedOne, bytes, static_cast<size_t>(alignment));
   }
   return shim::NullIfThrown([=] { return ::operator new(bytes, alignment); });
 }
 HARDENED_FORM void* operator new[](size_t bytes, std::align_val_t alignment,
-                                          const std::nothrow_t&) noexcept {
+                                   const std::nothrow_t&) noexcept {
   if (shim::AlignedAreOurs()) {
     return shim::NewOfNothrow(kAlignedArray, bytes, static_cast<size_t>(alignment));
   }
@@ -84,22 +82,20 @@ HARDENED_FORM void operator delete[](void* p, std::align_val_t alignment) noexce
   if (!shim::AlignedAreOurs()) return ::operator delete(p, alignment);
   ActiveHeap::Free(p, EntryPoint::kAlignedDeleteArray);
 }
-HARDENED_FORM void operator delete(void* p, size_t bytes,
-                                          std::align_val_t alignment) noexcept {
+HARDENED_FORM void operator delete(void* p, size_t bytes, std::align_val_t alignment) noexcept {
   if (!shim::AlignedAreOurs()) return ::operator delete(p, alignment);
   ActiveHeap::FreeSized(p, bytes, EntryPoint::kAlignedDelete);
 }
-HARDENED_FORM void operator delete[](void* p, size_t bytes,
-                                            std::align_val_t alignment) noexcept {
+HARDENED_FORM void operator delete[](void* p, size_t bytes, std::align_val_t alignment) noexcept {
   if (!shim::AlignedAreOurs()) return ::operator delete[](p, alignment);
   ActiveHeap::FreeSized(p, bytes, EntryPoint::kAlignedDeleteArray);
 }
 HARDENED_FORM void operator delete(void* p, std::align_val_t alignment,
-                                          const std::nothrow_t&) noexcept {
+                                   const std::nothrow_t&) noexcept {
   ::operator delete(p, alignment);
 }
 HARDENED_FORM void operator delete[](void* p, std::align_val_t alignment,
-                                            const std::nothrow_t&) noexcept {
+                                     const std::nothrow_t&) noexcept {
   ::operator delete[](p, alignment);
 }
 

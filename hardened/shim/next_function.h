@@ -1,7 +1,7 @@
 // NextFunction: the function that the process would call by a name if this library were not in it.
 // Of libc, of a sanitizer's runtime, or of another library that was preloaded behind this one.
 //
-// Threads: any. A look-up that finds something allocates nothing.
+// Threads: any. A look-up that finds something allocates nothing; it may free the text of dlerror().
 
 #ifndef HARDENED_SHIM_NEXT_FUNCTION_H_
 #define HARDENED_SHIM_NEXT_FUNCTION_H_

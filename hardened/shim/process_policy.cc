@@ -18,8 +18,8 @@
 // the program may run before its first allocation.
 extern "C" [[gnu::weak, gnu::visibility("default")]] const char hardened_default_options[];
 
-// What the runtimes of sanitizers have, and what valgrind preloads into its programs. Each of them is
-// there before the first allocation.
+// What the runtimes of sanitizers have, and what valgrind preloads into its programs. Each of them
+// is there before the first allocation.
 extern "C" {
 [[gnu::weak, gnu::visibility("default")]] void _vgnU_freeres();
 [[gnu::weak, gnu::visibility("default")]] void __asan_init();
@@ -156,8 +156,9 @@ void ReadFiles(policies::Settings* settings, Teller& teller) {
 
 // Whether a tool is in the process that has to see every allocation.
 bool HasTool() {
-  return _vgnU_freeres != nullptr || __asan_init != nullptr || __hwasan_init != nullptr || __lsan_init != nullptr ||
-         __memprof_init != nullptr || __msan_init != nullptr || __tsan_init != nullptr;
+  return _vgnU_freeres != nullptr || __asan_init != nullptr || __hwasan_init != nullptr ||
+         __lsan_init != nullptr || __memprof_init != nullptr || __msan_init != nullptr ||
+         __tsan_init != nullptr;
 }
 
 void Resolve(ProcessPolicy* policy) {
@@ -198,7 +199,7 @@ const ProcessPolicy& ThisProcessPolicy() {
   return *process_policy;
 }
 
-bool LeavesProcessAlone() { 
+bool LeavesProcessAlone() {
   return !kFixedLevel && (HasTool() || ThisProcessPolicy().resolved.disabled);
 }
 

@@ -12,7 +12,8 @@
 
 static int handlers;
 /* Before libc's in the order of the look-up. */
-int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void* object) {
+int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void),
+                      void* object) {
   (void)prepare, (void)parent, (void)child, (void)object;
   ++handlers;
   return 0;

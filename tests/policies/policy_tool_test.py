@@ -176,6 +176,18 @@ class CheckTest(PolicyToolTest):
                              (level, floor), (name, program))
             self.assertEqual(found["rejected"], [], (name, program))
 
+    def test_ready_policies_except_programs_with_harmless_bugs(self):
+        for name, program, setting in (
+                ("server", "/usr/sbin/squid", "sized_delete"),
+                ("server", "/usr/bin/troff", "mismatch"),
+                ("workstation", "/usr/sbin/squid", "sized_delete"),
+                ("workstation", "/usr/bin/troff", "mismatch"),
+                ("containers", "/usr/bin/troff", "mismatch")):
+            self.write("policy", (READY / (name + ".policy")).read_text())
+            found = self.explain(program)
+            self.assertEqual(found["policy"][setting]["value"], "ignore", (name, program))
+            self.assertEqual(found["rejected"], [], (name, program))
+
     def test_findings_have_file_line_and_column(self):
         good = self.write("good", "* level=strict\n")
         bad = self.write("bad", "# x\n* quarantin=4M  seed=1 seed=2\nnginx audit\n/a\n* a\x1b[2J\n")

@@ -164,8 +164,8 @@ TEST(ParseValueTest, ActionsAreExactWordsWithTheValuesOfEventAction) {
 }
 
 TEST(ParseValueTest, BooleansAreTheEightWordsInEitherCase) {
-  for (const Setting setting : {Setting::kDisable, Setting::kAudit, Setting::kExplainFaults,
-                                Setting::kDeepbind}) {
+  for (const Setting setting :
+       {Setting::kDisable, Setting::kAudit, Setting::kExplainFaults, Setting::kDeepbind}) {
     for (const char* text : {"1", "on", "true", "yes", "On", "YES"}) ExpectValue(setting, text, 1);
     for (const char* text : {"0", "off", "false", "no", "OFF"}) ExpectValue(setting, text, 0);
     for (const char* text : {"2", "o", "y", "on ", "01", "enable"}) {

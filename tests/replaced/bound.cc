@@ -1,5 +1,5 @@
-// bound: a library whose operators are its own alone (-Bsymbolic); who uses it may end what it made,
-// since all of them go to malloc.
+// bound: a library whose operators are its own alone (-Bsymbolic); who uses it may end what it
+// made, since all of them go to malloc.
 #include <cstdlib>
 #include <new>
 

@@ -55,7 +55,7 @@ struct alignas(16) Header {
   uint64_t magic;
 };
 constexpr uint64_t kMagic = 0x5aa5c33c;
-constexpr size_t kHeader = ((REPLACED) & HEADER) != 0 ? sizeof(Header) : 0;
+constexpr size_t kHeader = ((REPLACED)&HEADER) != 0 ? sizeof(Header) : 0;
 
 [[maybe_unused]] void* Take(const char* name, size_t bytes) {
   Note(name);
@@ -241,7 +241,8 @@ struct alignas(64) Wide {
 };
 
 void Forms() {
-  for (const size_t n : {size_t{0}, size_t{1}, size_t{24}, size_t{40}, size_t{1000}, size_t{300000}}) {
+  for (const size_t n :
+       {size_t{0}, size_t{1}, size_t{24}, size_t{40}, size_t{1000}, size_t{300000}}) {
     Step("new delete", [n] { ::operator delete(Filled(::operator new(n), n)); });
     Step("new sized", [n] { ::operator delete(Filled(::operator new(n), n), n); });
     Step("new nothrow", [n] { ::operator delete(Filled(::operator new(n), n), std::nothrow); });
@@ -251,20 +252,23 @@ void Forms() {
     Step("array nothrow",
          [n] { ::operator delete[](Filled(::operator new[](n, std::nothrow), n), std::nothrow); });
     Step("aligned", [n] { ::operator delete(Filled(::operator new(n, kAlign), n), kAlign); });
-    Step("aligned sized", [n] { ::operator delete(Filled(::operator new(n, kAlign), n), n, kAlign); });
+    Step("aligned sized",
+         [n] { ::operator delete(Filled(::operator new(n, kAlign), n), n, kAlign); });
     Step("aligned nothrow", [n] {
       ::operator delete(Filled(::operator new(n, kAlign, std::nothrow), n), kAlign, std::nothrow);
     });
-    Step("aligned array", [n] { ::operator delete[](Filled(::operator new[](n, kAlign), n), kAlign); });
+    Step("aligned array",
+         [n] { ::operator delete[](Filled(::operator new[](n, kAlign), n), kAlign); });
     Step("aligned array sized",
          [n] { ::operator delete[](Filled(::operator new[](n, kAlign), n), n, kAlign); });
     Step("aligned array nothrow", [n] {
-      ::operator delete[](Filled(::operator new[](n, kAlign, std::nothrow), n), kAlign, std::nothrow);
+      ::operator delete[](Filled(::operator new[](n, kAlign, std::nothrow), n), kAlign,
+                          std::nothrow);
     });
   }
   Step("null", [] {
     ::operator delete(nullptr);
-    ::operator delete(nullptr, size_t{8});
+    ::operator delete (nullptr, size_t{8});
     ::operator delete[](nullptr);
     ::operator delete[](nullptr, size_t{8});
     ::operator delete(nullptr, kAlign);
@@ -281,7 +285,8 @@ void Failures() {
     std::set_new_handler(handler);
     Step("no memory, aligned", [] { Throws([] { return ::operator new(kTooMuch, kAlign); }); });
     std::set_new_handler(handler);
-    Step("no memory, nothrow", [] { Throws([] { return ::operator new(kTooMuch, std::nothrow); }); });
+    Step("no memory, nothrow",
+         [] { Throws([] { return ::operator new(kTooMuch, std::nothrow); }); });
     std::set_new_handler(handler);
     Step("no memory, array nothrow",
          [] { Throws([] { return ::operator new[](kTooMuch, std::nothrow); }); });
@@ -318,7 +323,7 @@ void Library() {
   Step("shared_ptr", [] { std::make_shared<Plain>(); });
   Step("string", [] { std::string(100, 'x').append(1000, 'y').c_str(); });
   // In the library itself.
-  Step("terminate", [] { delete[] new std::unique_ptr<std::string>[10]; });
+  Step("terminate", [] { delete[] new std::unique_ptr<std::string>[ 10 ]; });
 }
 
 }  // namespace

@@ -7,7 +7,8 @@
 int main(int argc, char** argv) {
   alarm(60);
   if (argc < 3) return 2;
-  void* plugin = dlopen(argv[1], RTLD_NOW | (strcmp(argv[2], "global") == 0 ? RTLD_GLOBAL : RTLD_LOCAL));
+  void* plugin =
+      dlopen(argv[1], RTLD_NOW | (strcmp(argv[2], "global") == 0 ? RTLD_GLOBAL : RTLD_LOCAL));
   if (plugin == NULL) {
     fprintf(stderr, "%s\n", dlerror());
     return 2;

@@ -43,8 +43,8 @@ void operator delete(void* p) noexcept {
   free(header);
 }
 
-// Returns: 0 when all went well; says in *balance how many blocks its operators gave and did not get
-// back.
+// Returns: 0 when all went well; says in *balance how many blocks its operators gave and did not
+// get back.
 extern "C" int plug(int* calls, int* balance) {
   for (int i = 0; i < 100; ++i) {
     Plain* volatile one = new Plain;
@@ -63,7 +63,7 @@ extern "C" int plug(int* calls, int* balance) {
   }
   bool thrown = false;
   try {
-    Plain* volatile huge = static_cast<Plain*>(::operator new(size_t{1} << 62));
+    Plain* volatile huge = static_cast<Plain*>(::operator new (size_t{1} << 62));
     ::operator delete(huge);
   } catch (const std::bad_alloc&) {
     thrown = true;
