@@ -1,7 +1,5 @@
 #include "hardened/shim/dispatched_heap.h"
 
-#include <malloc.h>
-
 #include <cstdlib>
 
 #include "hardened/heap.h"
@@ -78,9 +76,9 @@ void Fill(HeapFunctions& table) {
 constinit NextFunction next_malloc(&malloc, "malloc");
 constinit NextFunction next_calloc(&calloc, "calloc");
 constinit NextFunction next_realloc(&realloc, "realloc");
-constinit NextFunction next_memalign(&memalign, "memalign");
+constinit NextFunction<void*(size_t, size_t)> next_memalign(nullptr, "memalign");
 constinit NextFunction next_free(&free, "free");
-constinit NextFunction next_usable_size(&malloc_usable_size, "malloc_usable_size");
+constinit NextFunction<size_t(void*)> next_usable_size(nullptr, "malloc_usable_size");
 
 // The malloc behind this library, and the default behaviour of operator new and delete.
 struct Libc {

@@ -54,14 +54,18 @@ template <typename Function>
 
 extern "C" {
 
-HARDENED_EXPORT HARDENED_TAIL_CALLER void* dlopen(const char* file, int flags) noexcept {
-  HARDENED_TAIL_CALL Next<void*(const char*, int) noexcept>("dlopen")(file, FlagsFor(flags));
+// Under names of their own: libc declares them noexcept, and a tail call leaves no frame that could
+// see to that.
+HARDENED_EXPORT void* OpenHere(const char* file, int flags) __asm__("dlopen");
+HARDENED_EXPORT void* OpenInSpace(Lmid_t space, const char* file, int flags) __asm__("dlmopen");
+
+HARDENED_TAIL_CALLER void* OpenHere(const char* file, int flags) {
+  HARDENED_TAIL_CALL Next<void*(const char*, int)>("dlopen")(file, FlagsFor(flags));
 }
 
 // A namespace of its own has a libc of its own, too, whose malloc nobody replaced.
-HARDENED_EXPORT HARDENED_TAIL_CALLER void* dlmopen(Lmid_t space, const char* file,
-                                                   int flags) noexcept {
-  HARDENED_TAIL_CALL Next<void*(Lmid_t, const char*, int) noexcept>("dlmopen")(
+HARDENED_TAIL_CALLER void* OpenInSpace(Lmid_t space, const char* file, int flags) {
+  HARDENED_TAIL_CALL Next<void*(Lmid_t, const char*, int)>("dlmopen")(
       space, file, space == LM_ID_BASE ? FlagsFor(flags) : flags);
 }
 

@@ -8,7 +8,6 @@
 // that everybody knows.
 
 #include <errno.h>
-#include <malloc.h>
 
 #include <bit>
 #include <cstddef>

@@ -101,6 +101,9 @@ HARDENED_FORM void operator delete[](void* p, std::align_val_t alignment,
 
 // ---- their second names, by which new_delete_default.cc knows them
 
+// Not every compiler knows the warnings that the others have about it.
+#pragma GCC diagnostic ignored "-Wpragmas"
+#pragma GCC diagnostic ignored "-Wunknown-warning-option"
 #pragma GCC diagnostic ignored "-Wattribute-alias"
 #pragma GCC diagnostic ignored "-Wmissing-attributes"
 #define HARDENED_OWN(name) \
