@@ -30,6 +30,7 @@
 #include "hardened/heap_plugs.h"
 #include "hardened/neighbours.h"
 #include "hardened/prim/start_guard.h"
+#include "hardened/replaced_operators.h"
 #include "hardened/sweep.h"
 #include "hardened/wipe.h"
 #include "hardened/zero_size.h"
@@ -64,6 +65,14 @@ class Heap {
  public:
   static constexpr const Features& kFeatures = Policy::kFeatures;
   using Canary = std::conditional_t<kFeatures.canary, SlotCanary, NoCanary>;
+
+  // Requests from kLeastSlotRequest on, so many of them, have a slot of their own class.
+  static constexpr size_t kLeastSlotRequest = kFeatures.zero_size_faults ? 1 : 0;
+  static constexpr size_t kSlotRequests =
+      core::kMaxSlotSize - Canary::kRoom + 1 - kLeastSlotRequest;
+  static constexpr bool IsSlotRequest(size_t bytes) {
+    return bytes - kLeastSlotRequest < kSlotRequests;
+  }
 
   // Memory for `bytes`, at least 16-byte aligned. Failure's result when memory is exhausted or the
   // request is beyond PTRDIFF_MAX.
@@ -232,12 +241,6 @@ class Heap {
     }
     return weights;
   }();
-
-  // True for requests that a slot of their own class can serve. Where zero bytes are special, zero
-  // wraps around and is not one.
-  static constexpr bool IsSlotRequest(size_t bytes) {
-    return kFeatures.zero_size_faults ? bytes - 1 < kMaxSlotRequest : bytes <= kMaxSlotRequest;
-  }
 
   static constexpr core::RecordValue LiveValue(core::SizeClass size_class, size_t bytes,
                                                core::AllocationKind kind) {
@@ -579,6 +582,11 @@ class Heap {
   // that is to be reported.
   ABSL_ATTRIBUTE_NOINLINE static void FreeSlow(void* pointer, size_t stated,
                                                EntryPoint entry_point) noexcept {
+    if (IsPlainDelete(entry_point) &&
+        plain_operators.load(std::memory_order_relaxed) != Operators::kOurs &&
+        EndByDefault(pointer, entry_point)) {
+      return;
+    }
     if (pointer == nullptr) return;
     KeepFramePointer();
     const int saved_errno = errno;
@@ -609,6 +617,7 @@ class Heap {
       accepts |= KindBit(core::AllocationKind::kMalloc);
     }
     if ((accepts & KindBit(kind)) != 0) return;
+    if (MixesMallocAndNew(kind, entry_point) && MallocAndNewMayMix()) return;
     ReportKindMismatch(pointer, kind, entry_point);
   }
 

@@ -47,9 +47,6 @@ struct HeapFunctions {
 
 [[gnu::visibility("hidden")]] extern prim::Sealed<HeapFunctions> heap_functions;
 
-// Whether this process runs on libc's malloc, because its policy says so.
-bool IsDisabled();
-
 class DispatchedHeap {
   template <typename Result, bool kNoexcept, typename... Arguments>
   ABSL_ATTRIBUTE_ALWAYS_INLINE static Result Call(
@@ -90,9 +87,9 @@ class DispatchedHeap {
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void FreeSized(void* pointer, size_t bytes,
                                                      EntryPoint entry_point) {
     switch (entry_point) {
-      case EntryPoint::kDelete:
+      case EntryPoint::kSizedDelete:
         return Call(heap_functions->delete_one_sized, pointer, bytes);
-      case EntryPoint::kDeleteArray:
+      case EntryPoint::kSizedDeleteArray:
         return Call(heap_functions->delete_array_sized, pointer, bytes);
       default:
         return Call(heap_functions->free_sized_otherwise, pointer, bytes, entry_point);

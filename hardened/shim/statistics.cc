@@ -15,6 +15,7 @@
 #include "hardened/prim/raw_writer.h"
 #include "hardened/prim/system_info.h"
 #include "hardened/shim/active_heap.h"
+#include "hardened/shim/next_function.h"
 #include "hardened/shim/process_policy.h"
 #include "hardened/zero_size.h"
 
@@ -59,6 +60,14 @@ const char* LevelNameOf() {
   }
 }
 
+// glibc's calls where this library leaves the process alone: its own heap has nothing to tell then.
+constinit NextFunction next_mallinfo2(&mallinfo2, "mallinfo2");
+constinit NextFunction<struct mallinfo()> next_mallinfo(nullptr, "mallinfo");  // deprecated
+constinit NextFunction next_malloc_stats(&malloc_stats, "malloc_stats");
+constinit NextFunction next_malloc_info(&malloc_info, "malloc_info");
+constinit NextFunction next_malloc_trim(&malloc_trim, "malloc_trim");
+constinit NextFunction next_mallopt(&mallopt, "mallopt");
+
 // Bytes of the heap's segments that hold no live allocation.
 uint64_t FreeBytes(const HeapStatistics& heap) {
   return heap.arena.committed_bytes > heap.counters.live_bytes
@@ -81,6 +90,7 @@ HARDENED_EXPORT const char* hardened_level(void) { return LevelNameOf<ActiveHeap
 HARDENED_EXPORT const char* hardened_policy(void) { return ThisProcessPolicy().text; }
 
 HARDENED_EXPORT struct mallinfo2 mallinfo2(void) {
+  if (LeavesProcessAlone()) return next_mallinfo2();
   const HeapStatistics heap = Collect();
   struct mallinfo2 info = {};
   info.arena = heap.arena.committed_bytes;
@@ -93,6 +103,7 @@ HARDENED_EXPORT struct mallinfo2 mallinfo2(void) {
 
 // The older form, whose int fields wrap; here they stop at INT_MAX.
 HARDENED_EXPORT struct mallinfo mallinfo(void) {
+  if (LeavesProcessAlone()) return next_mallinfo();
   const struct mallinfo2 wide = mallinfo2();
   const auto narrow = [](size_t value) {
     return value > INT_MAX ? INT_MAX : static_cast<int>(value);
@@ -107,6 +118,7 @@ HARDENED_EXPORT struct mallinfo mallinfo(void) {
 }
 
 HARDENED_EXPORT void malloc_stats(void) {
+  if (LeavesProcessAlone()) return next_malloc_stats();
   const HeapStatistics heap = Collect();
   const hardened_counters& counters = heap.counters;
   prim::RawWriter out;
@@ -126,6 +138,7 @@ HARDENED_EXPORT void malloc_stats(void) {
 }
 
 HARDENED_EXPORT int malloc_info(int options, FILE* stream) {
+  if (LeavesProcessAlone()) return next_malloc_info(options, stream);
   if (options != 0 || stream == nullptr) {
     errno = EINVAL;
     return -1;
@@ -148,7 +161,8 @@ HARDENED_EXPORT int malloc_info(int options, FILE* stream) {
 }
 
 // Gives all free memory back that can be given back. Returns 1 if there was any.
-HARDENED_EXPORT int malloc_trim(size_t /*pad*/) {
+HARDENED_EXPORT int malloc_trim(size_t pad) {
+  if (LeavesProcessAlone()) return next_malloc_trim(pad);
   if (!core::heap_state.started()) return 0;
   const int saved_errno = errno;
   const uint64_t now = prim::CoarseMilliseconds();
@@ -166,7 +180,8 @@ HARDENED_EXPORT int malloc_trim(size_t /*pad*/) {
 
 // glibc's tuning parameters are accepted and have no effect: they tune structures that this heap
 // does not have. Unknown ones are refused.
-HARDENED_EXPORT int mallopt(int parameter, int /*value*/) {
+HARDENED_EXPORT int mallopt(int parameter, int value) {
+  if (LeavesProcessAlone()) return next_mallopt(parameter, value);
   switch (parameter) {
     case M_MXFAST:
     case M_TRIM_THRESHOLD:

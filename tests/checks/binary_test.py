@@ -25,10 +25,12 @@ ALLOWED = {
     "weak, of the program": "hardened_default_options",
     "what the compiler adds": "__stack_chk_fail __explicit_bzero_chk",
     "in functions that the program calls": "fwrite",
-    "what lies behind sigaction and its kind, asked for in the constructor": "dlsym",
+    # Of the loader: in the constructor, for what lies behind sigaction and its kind; in dlopen; at the first operator new of a program that replaced some; before a report.
+    "never in malloc or free": "dlsym dladdr1 dl_iterate_phdr",
 }
-# Of the library that chooses at run time: libc's malloc, for a process whose policy is to run on that.
-ALLOWED_ENV = "__libc_malloc __libc_calloc __libc_realloc __libc_memalign __libc_free"
+# Of the library that chooses at run time: the marks of tools before which it steps aside. All of them weak.
+ALLOWED_ENV = """_vgnU_freeres __asan_init __hwasan_init __lsan_init __memprof_init __msan_init
+                 __tsan_init"""
 MAX_TLS_BYTES = 16
 # frame_dummy of the C runtime and the fork handlers' constructor.
 MAX_INIT_BYTES = 2 * 8

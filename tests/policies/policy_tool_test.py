@@ -12,7 +12,7 @@ TOOL = os.path.abspath("tools/policy_tool/policy_tool")
 READY = pathlib.Path("policies/ready")
 LEVELS = ["light", "standard", "strict", "paranoid"]
 SETTINGS = """level floor disable audit quarantine quarantine_check sample run_hold run_cache
-              guard_slabs placement lanes purge_delay explain_faults seed double_free invalid_free
+              guard_slabs placement lanes purge_delay explain_faults deepbind seed double_free invalid_free
               foreign_pointer mismatch sized_delete canary write_after_free""".split()
 
 
@@ -174,6 +174,18 @@ class CheckTest(PolicyToolTest):
             found = self.explain(program)
             self.assertEqual((found["policy"]["level"]["value"], found["policy"]["floor"]["value"]),
                              (level, floor), (name, program))
+            self.assertEqual(found["rejected"], [], (name, program))
+
+    def test_ready_policies_except_programs_with_harmless_bugs(self):
+        for name, program, setting in (
+                ("server", "/usr/sbin/squid", "sized_delete"),
+                ("server", "/usr/bin/troff", "mismatch"),
+                ("workstation", "/usr/sbin/squid", "sized_delete"),
+                ("workstation", "/usr/bin/troff", "mismatch"),
+                ("containers", "/usr/bin/troff", "mismatch")):
+            self.write("policy", (READY / (name + ".policy")).read_text())
+            found = self.explain(program)
+            self.assertEqual(found["policy"][setting]["value"], "ignore", (name, program))
             self.assertEqual(found["rejected"], [], (name, program))
 
     def test_findings_have_file_line_and_column(self):

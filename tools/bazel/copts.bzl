@@ -86,36 +86,57 @@ def malloc_library(name, copts, policy, preload = None, srcs = [], tags = [], vi
       visibility: of malloc_<name>.
     """
 
+    # What is the same in a program and in a preloaded library.
+    _malloc_part("malloc_core_" + name, ["//hardened/shim:malloc_sources"] + srcs, copts, policy, tags)
+
     # operator new and delete: a new handler may throw through the nothrow forms.
-    cc_library(
-        name = "new_delete_" + name,
-        srcs = ["//hardened/shim:new_delete_sources"],
-        copts = copts + ["-fexceptions"],
-        linkstatic = True,
-        tags = tags,
-        deps = _MALLOC_DEPS + [policy],
-        alwayslink = True,
+    _malloc_part(
+        "new_delete_" + name,
+        ["//hardened/shim:new_delete_sources"],
+        copts + ["-fexceptions"],
+        policy,
+        tags,
+    )
+    both = [":malloc_core_" + name, ":new_delete_" + name]
+
+    _malloc_part(
+        "malloc_" + name,
+        ["//hardened/shim:linked_sources"],
+        copts + ["-fexceptions"],
+        policy,
+        tags,
+        deps = both,
+        visibility = visibility,
     )
 
-    cc_library(
-        name = "malloc_" + name,
-        srcs = ["//hardened/shim:malloc_sources"] + srcs,
-        hdrs = ["//hardened/shim:headers"],
-        copts = copts,
-        linkstatic = True,
-        tags = tags,
-        visibility = visibility,
-        deps = _MALLOC_DEPS + [policy, ":new_delete_" + name],
-        alwayslink = True,
+    _malloc_part(
+        "preloaded_" + name,
+        ["//hardened/shim:preloaded_sources"],
+        copts + ["-fexceptions"],
+        policy,
+        tags,
+        deps = both,
     )
 
     # First of all its constructors register the fork handlers, so that the prepare handlers of
     # others, which may allocate, run before. One object in a process can have the flag.
     hardened_preload_library(
         name = preload or "hardened_" + name,
-        dep = ":malloc_" + name,
+        dep = ":preloaded_" + name,
         linkopts = ["-Wl,-z,initfirst"],
         tags = tags,
+    )
+
+def _malloc_part(name, srcs, copts, policy, tags, deps = [], visibility = None):
+    cc_library(
+        name = name,
+        srcs = srcs + ["//hardened/shim:headers"],
+        copts = copts,
+        linkstatic = True,
+        tags = tags,
+        visibility = visibility,
+        deps = _MALLOC_DEPS + [policy] + deps,
+        alwayslink = True,
     )
 
 _VERSION_SCRIPT = "//hardened/shim:exported_symbols.lds"
