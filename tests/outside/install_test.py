@@ -64,7 +64,7 @@ class ConsumerTest(InstalledTest):
     def test_cmake_refuses_a_version_that_is_not_there(self):
         source = self.folder / "cmake_version"
         source.mkdir()
-        for version, found in (("", True), ("0.0.1 EXACT", True), ("0.0", True), ("0.9", False), ("1.0", False)):
+        for version, found in (("", True), ("0.1.0 EXACT", True), ("0.1", True), ("0.0", False), ("0.9", False), ("1.0", False)):
             (source / "CMakeLists.txt").write_text(
                 "cmake_minimum_required(VERSION 3.13)\nproject(v LANGUAGES C)\n"
                 "find_package(hardened %s REQUIRED)\n" % version,
