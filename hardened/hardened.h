@@ -23,18 +23,13 @@
  * -Wl,--export-dynamic-symbol=hardened_default_options, as the pkg-config and CMake files do, or
  * with -rdynamic. */
 #ifdef __cplusplus
-#define HARDENED_DEFAULT_OPTIONS(options) \
-  extern "C" HARDENED_KEPT const char hardened_default_options[] = options
+#define HARDENED_DEFAULT_OPTIONS(options)                     \
+  extern "C" __attribute__((used, visibility("default"))) \
+  const char hardened_default_options[] = options
 #else
-#define HARDENED_DEFAULT_OPTIONS(options) \
-  HARDENED_KEPT const char hardened_default_options[] = options
-#endif
-
-/* Neither -fvisibility=hidden nor optimization of the whole program takes it away. */
-#if defined(__clang__)
-#define HARDENED_KEPT __attribute__((visibility("default"), used))
-#else
-#define HARDENED_KEPT __attribute__((visibility("default"), used, externally_visible))
+#define HARDENED_DEFAULT_OPTIONS(options)         \
+  __attribute__((used, visibility("default"))) \
+  const char hardened_default_options[] = options
 #endif
 
 #ifdef __cplusplus

@@ -21,6 +21,9 @@ OUTSIDE_PACKAGES=(cmake make pkg-config)
 # What the clang and sanitizer passes need beyond that.
 CLANG_PACKAGES=(clang-19 lld-19 llvm-19 libclang-rt-19-dev)
 
+# What ensure_built needs; the scripts set it.
+needed_packages=()
+
 say() {
   printf '%s: %s\n' "$PROGRAM" "$*" >&2
 }
@@ -163,7 +166,7 @@ ensure_built() {
 }
 
 build_file() {
-  local file=$1 stamp=$2 artifact=$3 name bin temporary old=
+  local file=$1 stamp=$2 artifact=$3 name bin temporary old=""
   shift 3
   name=$(basename -- "$file")
   [[ ! -e $file ]] || old=" (the one that is there is of other sources)"

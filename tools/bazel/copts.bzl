@@ -24,7 +24,7 @@ _COPTS = [
     "-fno-threadsafe-statics",
     "-fomit-frame-pointer",
     "-fstack-clash-protection",
-    "-fstack-protector-strong",
+    "-fstack-protector",
     "-ftls-model=initial-exec",
     "-fvisibility-inlines-hidden",
     "-fvisibility=hidden",
