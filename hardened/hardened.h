@@ -23,13 +23,12 @@
  * -Wl,--export-dynamic-symbol=hardened_default_options, as the pkg-config and CMake files do, or
  * with -rdynamic. */
 #ifdef __cplusplus
-#define HARDENED_DEFAULT_OPTIONS(options)                     \
-  extern "C" __attribute__((used, visibility("default"))) \
-  const char hardened_default_options[] = options
+#define HARDENED_DEFAULT_OPTIONS(options)                                                         \
+  extern "C" __attribute__((used, visibility("default"))) const char hardened_default_options[] = \
+      options
 #else
-#define HARDENED_DEFAULT_OPTIONS(options)         \
-  __attribute__((used, visibility("default"))) \
-  const char hardened_default_options[] = options
+#define HARDENED_DEFAULT_OPTIONS(options) \
+  __attribute__((used, visibility("default"))) const char hardened_default_options[] = options
 #endif
 
 #ifdef __cplusplus
@@ -37,8 +36,8 @@ extern "C" {
 #endif
 
 /* Sums over all threads since the start of the process. Exact while the other threads do not
- * allocate or free; otherwise each figure may be slightly behind. Sizes are in bytes. Later versions
- * add figures at the end and change none of these. */
+ * allocate or free; otherwise each figure may be slightly behind. Sizes are in bytes. Later
+ * versions add figures at the end and change none of these. */
 typedef struct hardened_counters {
   uint64_t allocations;    /* successful requests for memory */
   uint64_t deallocations;  /* allocations whose life has ended */
@@ -54,8 +53,8 @@ typedef struct hardened_counters {
 } hardened_counters;
 
 /* Fills `size` bytes at `out`: as many of the counters as fit, and zeros behind those that this
- * library knows. So sizeof(hardened_counters) is right whatever the version of the library. Returns 0,
- * or -1 when out is null. */
+ * library knows. So sizeof(hardened_counters) is right whatever the version of the library. Returns
+ * 0, or -1 when out is null. */
 int hardened_get_counters(hardened_counters* out, size_t size);
 
 /* The version of the library, as HARDENED_VERSION. Never null. */

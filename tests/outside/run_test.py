@@ -67,6 +67,7 @@ class CheckoutTest(unittest.TestCase):
         return run(self.checkout / "tools" / words[0], *words[1:], status=None, env=env, **more)
 
     def check_fails(self, *words, said="", **more):
+        self.marker.unlink(missing_ok=True)
         done = self.tool(*words, **more)
         what = "%s\n%s%s" % (" ".join(words), done.stdout, done.stderr)
         self.assertNotEqual(done.returncode, 0, what)

@@ -18,7 +18,7 @@
 // Second names for the symbols, so that no header's own declaration clashes.
 extern "C" {
 [[gnu::weak]] int LinkedGetCounters(hardened_counters* out,
-                                   size_t size) __asm__("hardened_get_counters");
+                                    size_t size) __asm__("hardened_get_counters");
 [[gnu::weak]] const char* LinkedLevel() __asm__("hardened_level");
 [[gnu::weak]] const char* LinkedPolicy() __asm__("hardened_policy");
 [[gnu::weak]] void LinkedFreeSized(void* block, size_t size) __asm__("free_sized");
@@ -36,8 +36,7 @@ struct LibraryUnderTest {
   // Returns: the entry points, each null when this process has none.
   static LibraryUnderTest Find() {
     return {GetCountersSymbol() == nullptr ? nullptr : GetCounters,
-            Symbol(LinkedLevel, "hardened_level"),
-            Symbol(LinkedPolicy, "hardened_policy"),
+            Symbol(LinkedLevel, "hardened_level"), Symbol(LinkedPolicy, "hardened_policy"),
             Symbol(LinkedFreeSized, "free_sized"),
             Symbol(LinkedFreeAlignedSized, "free_aligned_sized")};
   }

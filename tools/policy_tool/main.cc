@@ -1,4 +1,5 @@
-// tools/policy, installed as hardened-policy: which policy a program gets and why, and what is wrong with policy files.
+// tools/policy, installed as hardened-policy: which policy a program gets and why, and what is
+// wrong with policy files.
 
 #include <filesystem>
 #include <iostream>
