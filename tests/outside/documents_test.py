@@ -131,9 +131,12 @@ class Reader(InstalledTest):
             if line.strip() == "...":
                 pattern += r"(?:.*\n)*"
                 continue
-            line = re.escape(line.rstrip())
-            line = re.sub(r"0x[0-9a-f]+", lambda _: "0x[0-9a-f]+", line)
-            pattern += re.sub(r"(?<![\w\[+.])\d+", lambda _: r"\\d+".replace("\\\\", "\\"), line) + r"\s*\n"
+            pattern += re.sub(
+                r"0x[0-9a-f]+|\d+",
+                lambda number: "0x[0-9a-f]+" if number[0].startswith("0x") else r"\d+",
+                re.escape(line.rstrip()),
+            )
+            pattern += r"\s*\n"
         self.assertRegex(found, r"\A%s\Z" % pattern)
 
     def type_session(self, lines, status=0):
@@ -145,8 +148,10 @@ class Reader(InstalledTest):
                 continue
             # What the shell itself says of a process that was killed.
             killed = expected[-1:] == ["Aborted"]
-            done = self.shell(command, status=128 + signal.SIGABRT if killed else status)
+            done = self.shell(command, status=None if killed else status)
             if killed:
+                # Of bash, or of what it became.
+                self.assertIn(done.returncode, (128 + signal.SIGABRT, -signal.SIGABRT))
                 expected = expected[:-1]
                 done.stderr = re.sub(r"^bash: .*Aborted.*\n", "", done.stderr, flags=re.MULTILINE)
             self.check_output(done.stderr + done.stdout, expected)
@@ -180,13 +185,14 @@ class ReadmeTest(Reader):
         self.shell("for i in $(seq 300); do redis-cli -p 7399 ping && break; sleep 0.1; done")
         pid = re.search(r"process_id:(\d+)", self.shell("redis-cli -p 7399 info server").stdout)[1]
         self.assertIn("/libhardened.so", pathlib.Path("/proc/%s/maps" % pid).read_text(encoding="utf-8"))
-        self.assertRegex(self.shell(load).stdout, r"SET: .*GET: .*LPUSH: ".replace(".*", r"[^$]*"))
+        done = self.shell(load)
+        for request in ("SET", "GET", "LPUSH"):
+            self.assertIn(request + ": ", done.stdout)
         self.shell(stop)
 
     def test_counters(self):
-        # Twice: a buffer that is overrun does not always tell.
-        lines = snippet("README.md", "counters")
-        self.type_session(lines)
+        self.type_session(snippet("README.md", "counters"))
+        # Where a buffer that was overrun would be found.
         self.assertEqual(self.shell("tools/run --level=strict python3 counters.py").stderr, "")
 
     def test_double_free(self):
@@ -265,9 +271,8 @@ class DeploymentTest(Reader):
             command = without_comment(line).replace("DIR", "%s/image" % scratch)
             if "--" not in command or "--uninstall" in command:
                 command += " --prefix=%s/usr/local" % scratch
-            self.shell(command, HOME_OF_BAZEL="1", **{} if "HOME" not in command else {"HOME": str(scratch)})
-            below = {"--prefix=\"": ".local", "--destdir": "image/usr/local"}
-            for option, place in below.items():
+            self.shell(command.replace("$HOME", str(scratch)))
+            for option, place in (("$HOME", ".local"), ("--destdir", "image/usr/local")):
                 if option in command:
                     self.assertTrue((scratch / place / "lib/libhardened.so").exists(), command)
         self.assertFalse((scratch / "usr/local/lib/libhardened.so").exists())
@@ -324,7 +329,9 @@ class DeploymentTest(Reader):
 
     def test_without_root(self):
         script = "\n".join(snippet("DEPLOYMENT.md", "without_root"))
-        done = self.shell(script.replace("COMMAND", "cat /proc/self/maps"), HOME=str(self.work))
+        # In place of HOME itself, where Bazel has its cache.
+        script = script.replace("COMMAND", "cat /proc/self/maps").replace("$HOME", str(self.work))
+        done = self.shell(script)
         self.assertIn("%s/.local/lib/libhardened.so" % self.work, done.stdout)
 
     def test_is_it_on(self):

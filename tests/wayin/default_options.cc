@@ -5,15 +5,19 @@
 
 #include "hardened/hardened.h"
 
+// Linked; else it is found when the program runs.
+#pragma weak hardened_policy
+
 namespace {
 
-// As C++ has it, a constant of one file; the macro makes it visible.
+// In C++ a constant is of one file only; the macro makes it visible.
 HARDENED_DEFAULT_OPTIONS("level=strict:quarantine=2M");
 
 }  // namespace
 
 int main() {
-  const auto policy =
-      reinterpret_cast<decltype(&hardened_policy)>(dlsym(RTLD_DEFAULT, "hardened_policy"));
+  using Policy = decltype(&hardened_policy);
+  Policy policy = hardened_policy;
+  if (policy == nullptr) policy = reinterpret_cast<Policy>(dlsym(RTLD_DEFAULT, "hardened_policy"));
   std::puts(policy != nullptr ? policy() : "none");
 }
