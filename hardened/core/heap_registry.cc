@@ -10,8 +10,11 @@ namespace {
 constexpr uint32_t kAdoptionProbes = 8;
 // Heaps without a thread that keep an empty slab of each class.
 constexpr uint32_t kWarmHeaps = 4;
-// Heaps that one turn of housekeeping looks at to find one in the pool.
-constexpr int kPoolLooks = 16;
+// Heaps that one turn of housekeeping looks at, and the parts of what waits for them that it files.
+constexpr int kHeapLooks = 16;
+constexpr int kFiledParts = 16;
+// So long a thread is left to come for what waits for it.
+constexpr uint64_t kAttendMs = 100;
 
 }  // namespace
 
@@ -93,7 +96,7 @@ void HeapRegistry::OnThreadExit(void* heap) {
 void HeapRegistry::ReleaseFromThread(ThreadHeap* heap) {
   if (current_heap != heap) return;  // the child of a fork that replaced it
   // A thread that starts soon finds warm slabs; heaps that wait in the pool give theirs back one by
-  // one (CollectPool).
+  // one (Reclaim).
   const uint32_t leaving = leaving_.fetch_add(1, std::memory_order_relaxed);
   const uint32_t pooled = pooled_.load(std::memory_order_relaxed);
   heap->ReleaseEverything(/*keep_one=*/leaving + pooled < kWarmHeaps);
@@ -127,24 +130,67 @@ Slab* HeapRegistry::Adopt(ThreadHeap& heap, SizeClass size_class, uint64_t* take
   return nullptr;
 }
 
-void HeapRegistry::CollectPool(bool all) {
-  if (pooled_.load(std::memory_order_relaxed) == 0) return;
-  const prim::LockGuard guard(lock_);
-  if (all) {
-    for (ThreadHeap* heap = pool_; heap != nullptr; heap = heap->next_pooled_) {
+bool HeapRegistry::TryEnter(ThreadHeap& heap) {
+  // An orphan may have stopped in the middle of anything, and so may the heap of any other thread
+  // in a child that came about without handlers; the mark of such a heap is gone.
+  return &heap != current_heap && heap.home_ == nullptr && !heap.orphan_ && heap.random_->mark() &&
+         heap.slow_side_.TryLock();
+}
+
+void HeapRegistry::Reclaim(uint64_t now_ms) {
+  // Nobody waits here: a turn that is missed comes again.
+  if (!lock_.TryLock()) return;
+  int parts = kFiledParts;
+  for (int looked = 0; looked < kHeapLooks && parts > 0; ++looked) {
+    ThreadHeap* heap = next_to_reclaim_ != nullptr ? next_to_reclaim_ : heaps_;
+    if (heap == nullptr) break;
+    next_to_reclaim_ = heap->next_heap_;
+    if (heap->thread_id_ == 0) {
       heap->ReleaseEverything(/*keep_one=*/false);
+      break;
     }
-    return;
+    if (!TryEnter(*heap)) continue;
+    if (now_ms - heap->attended_ms_ >= kAttendMs) {
+      while (parts > 0 && heap->FileWaiting()) --parts;
+      if (parts == 0) next_to_reclaim_ = heap;
+    }
+    Leave(*heap);
   }
-  // The cursor runs over all heaps, since those of the pool come and go.
-  for (int looked = 0; looked < kPoolLooks; ++looked) {
-    ThreadHeap* heap = next_to_collect_ != nullptr ? next_to_collect_ : heaps_;
-    if (heap == nullptr) return;
-    next_to_collect_ = heap->next_heap_;
-    if (heap->thread_id_ != 0) continue;
-    heap->ReleaseEverything(/*keep_one=*/false);
-    return;
+  lock_.Release();
+}
+
+void HeapRegistry::ReclaimAll() {
+  ThreadHeap* heap;
+  {
+    const prim::LockGuard guard(lock_);
+    heap = heaps_;
   }
+  // Heaps are never unmapped, nor do they change places.
+  for (; heap != nullptr; heap = heap->next_heap_) {
+    // What waited when somebody came last, and what came since then.
+    for (int lists = 2; lists > 0;) {
+      // For one part at a time: others wait for these locks.
+      const prim::LockGuard guard(lock_);
+      if (heap->thread_id_ == 0) {
+        heap->ReleaseEverything(/*keep_one=*/false);
+        break;
+      }
+      if (!TryEnter(*heap)) break;
+      lists -= !heap->FileWaiting();
+      if (lists == 0) heap->RetireEmptySlabs(/*keep_one=*/false);
+      Leave(*heap);
+    }
+  }
+}
+
+void HeapRegistry::Relieve(ThreadHeap& owner) {
+  // A look costs the others less than an attempt.
+  if (lock_.IsHeld() || owner.slow_side_.IsHeld() || !lock_.TryLock()) return;
+  if (TryEnter(owner)) {
+    owner.FileWaiting();
+    Leave(owner);
+  }
+  lock_.Release();
 }
 
 ThreadHeap::Tally HeapRegistry::Total() {

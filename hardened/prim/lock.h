@@ -40,7 +40,7 @@ class ABSL_LOCKABLE Lock {
   // and with them the waiters, do not exist.
   void ForkReset() { state_.store(kFree, std::memory_order_relaxed); }
 
-  // For tests and debug checks: true if anybody holds the lock.
+  // Whether anybody holds the lock, at some moment: for tests, and before an attempt.
   bool IsHeld() const { return state_.load(std::memory_order_relaxed) != kFree; }
 
  private:
