@@ -12,7 +12,7 @@ constexpr uint32_t kAdoptionProbes = 8;
 constexpr uint32_t kWarmHeaps = 4;
 // Heaps that one turn of housekeeping looks at, and the parts of what waits for them that it files.
 constexpr int kHeapLooks = 16;
-constexpr int kFiledParts = 16;
+constexpr int kFiledParts = 64;
 // So long a thread is left to come for what waits for it.
 constexpr uint64_t kAttendMs = 100;
 
@@ -137,26 +137,30 @@ bool HeapRegistry::TryEnter(ThreadHeap& heap) {
          heap.slow_side_.TryLock();
 }
 
-void HeapRegistry::Reclaim(uint64_t now_ms) {
-  // Nobody waits here: a turn that is missed comes again.
-  if (!lock_.TryLock()) return;
-  int parts = kFiledParts;
-  for (int looked = 0; looked < kHeapLooks && parts > 0; ++looked) {
-    ThreadHeap* heap = next_to_reclaim_ != nullptr ? next_to_reclaim_ : heaps_;
-    if (heap == nullptr) break;
-    next_to_reclaim_ = heap->next_heap_;
-    if (heap->thread_id_ == 0) {
-      heap->ReleaseEverything(/*keep_one=*/false);
-      break;
-    }
-    if (!TryEnter(*heap)) continue;
-    if (now_ms - heap->attended_ms_ >= kAttendMs) {
-      while (parts > 0 && heap->FileWaiting()) --parts;
-      if (parts == 0) next_to_reclaim_ = heap;
-    }
+HeapRegistry::Turn HeapRegistry::ReclaimNext(uint64_t now_ms) {
+  ThreadHeap* const heap = next_to_reclaim_ != nullptr ? next_to_reclaim_ : heaps_;
+  if (heap == nullptr) return Turn::kLast;
+  bool more = false;
+  if (heap->thread_id_ == 0) {
+    heap->ReleaseEverything(/*keep_one=*/false);
+  } else if (TryEnter(*heap)) {
+    more = now_ms - heap->attended_ms_ >= kAttendMs && heap->FileWaiting();
     Leave(*heap);
   }
-  lock_.Release();
+  next_to_reclaim_ = more ? heap : heap->next_heap_;
+  return more ? Turn::kSame : heap->thread_id_ == 0 ? Turn::kLast : Turn::kNext;
+}
+
+void HeapRegistry::Reclaim(uint64_t now_ms) {
+  int looks = kHeapLooks;
+  for (int parts = kFiledParts; looks > 0 && parts > 0;) {
+    // Nobody waits here: a turn that is missed comes again.
+    if (!lock_.TryLock()) return;
+    const Turn turn = ReclaimNext(now_ms);
+    lock_.Release();
+    if (turn == Turn::kLast) return;
+    turn == Turn::kSame ? --parts : --looks;
+  }
 }
 
 void HeapRegistry::ReclaimAll() {

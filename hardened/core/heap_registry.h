@@ -70,6 +70,9 @@ class HeapRegistry {
   // and that is not there. fork() waits for helpers, since it takes lock_ as well.
   static bool TryEnter(ThreadHeap& heap);
   static void Leave(ThreadHeap& heap) ABSL_NO_THREAD_SAFETY_ANALYSIS { heap.slow_side_.Release(); }
+  // Reclaims from the heap whose turn it is, a bounded amount.
+  enum class Turn : uint8_t { kSame, kNext, kLast };
+  Turn ReclaimNext(uint64_t now_ms) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   static void OnThreadExit(void* heap);
   // Null when memory is exhausted.
   ThreadHeap* MakeHeap(DrawsInChild in_child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);

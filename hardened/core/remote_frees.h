@@ -20,9 +20,9 @@ namespace hardened::core {
 
 class RemoteFrees {
  public:
-  // Pushes the slots from `head` to `tail`, linked but for the link of `tail`, `bytes` in all.
-  // Returns: the bytes that wait now; each batch counts for whole units, and at some 1 GiB it counts
-  // no further.
+  // Pushes the slots from `head` to `tail`, linked but for the link of `tail`, which count
+  // for `bytes`. Returns: what all that wait now count for; each batch counts for whole units, and
+  // at some 1 GiB it counts no further.
   size_t Push(uintptr_t head, uintptr_t tail, size_t bytes);
 
   // Takes everything. Returns: the newest slot, or 0; what was written to the slots is seen.

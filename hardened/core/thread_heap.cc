@@ -18,7 +18,9 @@ constexpr uint64_t kNoCountdown = uint64_t{1} << 62;
 // Slots of other threads' frees that one refill takes back.
 constexpr uint32_t kCollectAtOnce = 1024;
 // From this on, what waits is filed by who frees, in parts: of more than a batch brings.
-constexpr size_t kWaitingLimit = 1 << 20;
+constexpr size_t kWaitingLimit = 512 << 10;
+// What a slot counts for at least: at random places each keeps a page.
+constexpr size_t kLeastWeight = 128;
 constexpr uint32_t kFiledAtOnce = 256;
 constexpr size_t kFiledBytesAtOnce = 256 << 10;
 // Slots of one refill: of a thread's first of a class, unless a placement window is longer, and at
@@ -376,7 +378,8 @@ void ThreadHeap::SendRemote(ThreadHeap* owner, void* slot, SizeClass size_class)
 
 void ThreadHeap::PushBatch(OutgoingBatch& batch) {
   ThreadHeap& owner = *batch.owner;
-  const size_t waiting = owner.incoming_.Push(batch.head, batch.tail, batch.bytes);
+  const size_t weight = std::max<size_t>(batch.bytes, batch.count * kLeastWeight);
+  const size_t waiting = owner.incoming_.Push(batch.head, batch.tail, weight);
   batch.owner = nullptr;
   batch.head = batch.tail = 0;
   batch.count = batch.bytes = 0;

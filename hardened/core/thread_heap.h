@@ -284,7 +284,7 @@ class ThreadHeap : public HeapFront {
   uint64_t last_housekeeping_ms_;
   uint32_t new_slabs_;
   SparseSlabs sparse_slabs_;
-  uintptr_t backlog_;  // taken from incoming_, not yet collected
+  uintptr_t backlog_;     // taken from incoming_, not yet collected
   uint64_t attended_ms_;  // when a helper last took what was incoming, or its thread some of it
   prim::Lock slow_side_;
   bool entered_;  // by its thread, which alone reads and writes it
