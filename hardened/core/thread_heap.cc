@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <new>
 
+#include "absl/base/attributes.h"
 #include "hardened/core/empty_slabs.h"
 #include "hardened/core/heap_registry.h"
 #include "hardened/core/run.h"
@@ -417,7 +418,7 @@ void ThreadHeap::CheckPending(uintptr_t address) {
        .level = heap_constants->level});
 }
 
-uintptr_t ThreadHeap::CheckedNext(uintptr_t address) {
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline uintptr_t ThreadHeap::CheckedNext(uintptr_t address) {
   CheckPending(address);
   uint64_t word;
   __builtin_memcpy(&word, reinterpret_cast<void*>(address), sizeof(word));
