@@ -1,7 +1,10 @@
 #include "hardened/core/heap_registry.h"
 
+#include <algorithm>
+
 #include "hardened/core/empty_slabs.h"
 #include "hardened/prim/check.h"
+#include "hardened/prim/system_info.h"
 #include "hardened/prim/thread_exit.h"
 
 namespace hardened::core {
@@ -15,6 +18,8 @@ constexpr int kHeapLooks = 16;
 constexpr int kFiledParts = 64;
 // So long a thread is left to come for what waits for it.
 constexpr uint64_t kAttendMs = 100;
+// So long it is not asleep after it came.
+constexpr uint64_t kMomentMs = 10;
 
 }  // namespace
 
@@ -144,7 +149,8 @@ HeapRegistry::Turn HeapRegistry::ReclaimNext(uint64_t now_ms) {
   if (heap->thread_id_ == 0) {
     heap->ReleaseEverything(/*keep_one=*/false);
   } else if (TryEnter(*heap)) {
-    more = now_ms - heap->attended_ms_ >= kAttendMs && heap->FileWaiting();
+    const uint64_t attended_ms = heap->attended_ms_.load(std::memory_order_relaxed);
+    more = now_ms >= std::max(attended_ms, heap->helped_ms_) + kAttendMs && heap->FileWaiting();
     Leave(*heap);
   }
   next_to_reclaim_ = more ? heap : heap->next_heap_;
@@ -187,7 +193,11 @@ void HeapRegistry::ReclaimAll() {
   }
 }
 
-void HeapRegistry::Relieve(ThreadHeap& owner) {
+void HeapRegistry::Relieve(ThreadHeap& owner, bool at_once) {
+  const uint64_t attended_ms = owner.attended_ms_.load(std::memory_order_relaxed);
+  if (!at_once && prim::CoarseMilliseconds() < attended_ms + kMomentMs) {
+    return;
+  }
   // A look costs the others less than an attempt.
   if (lock_.IsHeld() || owner.slow_side_.IsHeld() || !lock_.TryLock()) return;
   if (TryEnter(owner)) {

@@ -40,8 +40,9 @@ class HeapRegistry {
   void Reclaim(uint64_t now_ms) ABSL_LOCKS_EXCLUDED(lock_);
   // The same of all other heaps, and of all that waits.
   void ReclaimAll() ABSL_LOCKS_EXCLUDED(lock_);
-  // Much waits for `owner`: files some of it unless its thread or a helper does so already.
-  void Relieve(ThreadHeap& owner) ABSL_LOCKS_EXCLUDED(lock_);
+  // Much waits for `owner`: files some of it, unless its thread or a helper does so already or, if
+  // not `at_once`, its thread did a moment ago.
+  void Relieve(ThreadHeap& owner, bool at_once) ABSL_LOCKS_EXCLUDED(lock_);
 
   ThreadHeap::Tally Total() ABSL_LOCKS_EXCLUDED(lock_);
 

@@ -20,6 +20,8 @@ constexpr uint64_t kNoCountdown = uint64_t{1} << 62;
 constexpr uint32_t kCollectAtOnce = 1024;
 // From this on, what waits is filed by who frees, in parts: of more than a batch brings.
 constexpr size_t kWaitingLimit = 512 << 10;
+// The same for a thread that came for it a moment ago, and will again if it does not sleep.
+constexpr size_t kWaitingLimitAtOnce = 4 << 20;
 // What a slot counts for at least: at random places each keeps a page.
 constexpr size_t kLeastWeight = 128;
 constexpr uint32_t kFiledAtOnce = 256;
@@ -269,7 +271,7 @@ bool ThreadHeap::Refill(SizeClass size_class) {
   Magazine& magazine = magazines[size_class];
   Bin& bin = bins_[size_class];
   if (HasIncoming()) {
-    attended_ms_ = now;
+    attended_ms_.store(now, std::memory_order_relaxed);
     Collect(kCollectAtOnce);
     if (magazine.count() > 0) return true;
   }
@@ -385,7 +387,7 @@ void ThreadHeap::PushBatch(OutgoingBatch& batch) {
   batch.head = batch.tail = 0;
   batch.count = batch.bytes = 0;
   if (waiting > kWaitingLimit) [[unlikely]]
-    heap_registry.Relieve(owner);
+    heap_registry.Relieve(owner, /*at_once=*/waiting > kWaitingLimitAtOnce);
 }
 
 void ThreadHeap::FlushOutgoing() {
@@ -460,7 +462,7 @@ bool ThreadHeap::FileWaiting() {
   if (slots != 0) heap_registry.CountSentAlone(-slots, -bytes);
   if (backlog_ != 0) return true;
   backlog_ = incoming_.TakeAll();
-  attended_ms_ = prim::CoarseMilliseconds();
+  helped_ms_ = prim::CoarseMilliseconds();
   return false;
 }
 

@@ -284,8 +284,9 @@ class ThreadHeap : public HeapFront {
   uint64_t last_housekeeping_ms_;
   uint32_t new_slabs_;
   SparseSlabs sparse_slabs_;
-  uintptr_t backlog_;     // taken from incoming_, not yet collected
-  uint64_t attended_ms_;  // when a helper last took what was incoming, or its thread some of it
+  uintptr_t backlog_;                  // taken from incoming_, not yet collected
+  std::atomic<uint64_t> attended_ms_;  // when its thread last came for what was incoming
+  uint64_t helped_ms_;                 // when a helper last took what was incoming
   prim::Lock slow_side_;
   bool entered_;  // by its thread, which alone reads and writes it
   // Its mark is set while this heap has not come into a child by a fork without handlers.
