@@ -34,6 +34,9 @@ struct HeapPlug {
   // A slot that another thread freed has come back; its record is still kPendingRecord. Core then
   // forgets it.
   void (*keep)(ThreadHeap& heap, MagazineEntry slot, SizeClass size_class) = nullptr;
+  // A slot that another thread freed goes back to its slab at once; its record is still
+  // kPendingRecord, its link is cleared. Returns: false when it is damaged; core then forgets it.
+  bool (*settle)(MagazineEntry slot, SizeClass size_class) = nullptr;
   // Everything held goes back to its slab.
   void (*drain)(ThreadHeap& heap) = nullptr;
   // A run with a trace goes back to its arena.

@@ -68,7 +68,7 @@ class ABSL_LOCKABLE Lock {
     return before != kHeld && before != kContended;
   }
 
-  // For tests and debug checks: true if anybody holds the lock.
+  // Whether anybody holds the lock, at some moment: for tests, and before an attempt.
   bool IsHeld() const {
     const uint32_t state = state_.load(std::memory_order_relaxed);
     return state == kHeld || state == kContended;

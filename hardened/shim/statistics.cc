@@ -172,10 +172,11 @@ HARDENED_EXPORT int malloc_trim(size_t pad) {
   const int saved_errno = errno;
   const uint64_t now = prim::CoarseMilliseconds();
   core::run_cache->Purge(now, 0);
-  core::heap_registry.CollectPool(/*all=*/true);
+  // First: it sends off what this thread freed of others.
   if (core::HasHeap()) {
     static_cast<core::ThreadHeap*>(core::current_heap)->ReleaseEverything(/*keep_one=*/false);
   }
+  core::heap_registry.ReclaimAll();
   const size_t purged =
       core::heap_state.Purge(now, /*force=*/true) +
       core::empty_slabs->Purge(now, /*force=*/true, core::heap_constants->options.purge);
