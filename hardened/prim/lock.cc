@@ -37,8 +37,8 @@ void Lock::AcquireSlow() {
     Pause();
     if (state_.load(std::memory_order_relaxed) == kFree && TryTake()) return;
   }
-  // The holder may be this very thread: it died under the lock, and a SIGABRT handler of the program
-  // came back for memory.
+  // The holder may be this very thread: it died under the lock, and a SIGABRT handler of the
+  // program came back for memory.
   if (ThreadIsDying()) AbortWithoutHandler();
   const int saved_errno = errno;
   // Pairs with the release exchange in Release(). Taking the lock as kContended may cause one
@@ -49,6 +49,16 @@ void Lock::AcquireSlow() {
     if (result != 0 && errno != EAGAIN && errno != EINTR) sched_yield();
   }
   errno = saved_errno;
+}
+
+bool Lock::AcquireWithPatience() {
+  // A holder that was preempted needs a turn of the scheduler, one that sleeps in the kernel more.
+  constexpr int kYields = 1000;
+  for (int i = 0; i < kYields; ++i) {
+    if (TryTake()) return true;
+    sched_yield();
+  }
+  return false;
 }
 
 void Lock::Wake() {

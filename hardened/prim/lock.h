@@ -36,6 +36,10 @@ class ABSL_LOCKABLE Lock {
   // Returns: whether the caller holds the lock.
   bool TryLock() ABSL_EXCLUSIVE_TRYLOCK_FUNCTION(true) { return TryTake(); }
 
+  // Waits for it, but not for ever: for callers whose own thread may hold it.
+  // Returns: whether the caller holds the lock.
+  bool AcquireWithPatience() ABSL_EXCLUSIVE_TRYLOCK_FUNCTION(true);
+
   // Makes the lock free whatever its state. Only in a child of fork(), where the other threads,
   // and with them the waiters, do not exist.
   void ForkReset() { state_.store(kFree, std::memory_order_relaxed); }
