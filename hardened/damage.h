@@ -31,6 +31,10 @@ namespace hardened {
 [[gnu::cold, gnu::noinline]] void ReportSizeMismatch(const void* pointer, size_t requested,
                                                      size_t stated, EntryPoint entry);
 
+// The allocation at `pointer`, of `requested` bytes, is ended as one aligned to `stated`.
+[[gnu::cold, gnu::noinline]] void ReportAlignmentMismatch(const void* pointer, size_t requested,
+                                                          size_t stated, EntryPoint entry);
+
 }  // namespace hardened
 
 #endif  // HARDENED_DAMAGE_H_

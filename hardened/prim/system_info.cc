@@ -59,6 +59,17 @@ size_t AddressSpaceLeft() {
   return left;
 }
 
+bool MemoryIsCounted() {
+  const int saved_errno = errno;
+  rlimit limit;
+  char mode[2] = {};
+  const bool counted =
+      (getrlimit(RLIMIT_DATA, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) ||
+      (ReadSmallFile("/proc/sys/vm/overcommit_memory", mode, 1) == 1 && mode[0] == '2');
+  errno = saved_errno;
+  return counted;
+}
+
 uint64_t CoarseMilliseconds() {
   timespec now;
   if (clock_gettime(CLOCK_MONOTONIC_COARSE, &now) != 0) return 0;

@@ -75,6 +75,7 @@ void Fill(HeapFunctions& table) {
   set(table.allocate_aligned, &Functions::AllocateAligned);
   set(table.reallocate, &Functions::Reallocate);
   set(table.usable_size, &Functions::UsableSize);
+  set(table.check_stated_alignment, &Functions::CheckStatedAlignment);
 }
 
 // ---- libc's malloc
@@ -110,6 +111,7 @@ struct Libc {
   static void* Reallocate(void* pointer, size_t bytes, EntryPoint) {
     return __libc_realloc(pointer, bytes);
   }
+  static void CheckStatedAlignment(void*, size_t, EntryPoint) {}
   // Has no other name in libc than the one that this library takes.
   static size_t UsableSize(void* pointer) {
     using Function = size_t(void*);
@@ -200,6 +202,10 @@ struct First {
     Choose();
     return DispatchedHeap::UsableSize(pointer);
   }
+  static void CheckStatedAlignment(void* pointer, size_t alignment, EntryPoint entry) {
+    Choose();
+    DispatchedHeap::CheckStatedAlignment(pointer, alignment, entry);
+  }
 };
 
 }  // namespace
@@ -218,7 +224,8 @@ constexpr HeapFunctions::HeapFunctions()
       free_sized_otherwise(&First::FreeSizedOtherwise),
       allocate_aligned(&First::AllocateAligned),
       reallocate(&First::Reallocate),
-      usable_size(&First::UsableSize) {}
+      usable_size(&First::UsableSize),
+      check_stated_alignment(&First::CheckStatedAlignment) {}
 
 constinit prim::Sealed<HeapFunctions> heap_functions;
 

@@ -70,6 +70,17 @@ void* AlignedNewNothrow(size_t bytes, std::align_val_t alignment, AllocationKind
   return result != nullptr ? result : NewOrNull(bytes, align, kind);
 }
 
+void EndAligned(void* pointer, std::align_val_t alignment, EntryPoint entry) noexcept {
+  ActiveHeap::CheckStatedAlignment(pointer, static_cast<size_t>(alignment), entry);
+  ActiveHeap::Free(pointer, entry);
+}
+
+void EndAligned(void* pointer, size_t bytes, std::align_val_t alignment,
+                EntryPoint entry) noexcept {
+  ActiveHeap::CheckStatedAlignment(pointer, static_cast<size_t>(alignment), entry);
+  ActiveHeap::FreeSized(pointer, bytes, entry);
+}
+
 constexpr AllocationKind kOne = AllocationKind::kNew;
 constexpr AllocationKind kArray = AllocationKind::kNewArray;
 constexpr AllocationKind kAlignedOne = AllocationKind::kAlignedNew;
@@ -135,21 +146,23 @@ HARDENED_EXPORT void operator delete(void* p, size_t bytes) noexcept {
 HARDENED_EXPORT void operator delete[](void* p, size_t bytes) noexcept {
   shim::ActiveHeap::FreeSized(p, bytes, EntryPoint::kDeleteArray);
 }
-HARDENED_EXPORT void operator delete(void* p, std::align_val_t) noexcept {
-  shim::ActiveHeap::Free(p, EntryPoint::kAlignedDelete);
+HARDENED_EXPORT void operator delete(void* p, std::align_val_t alignment) noexcept {
+  shim::EndAligned(p, alignment, EntryPoint::kAlignedDelete);
 }
-HARDENED_EXPORT void operator delete[](void* p, std::align_val_t) noexcept {
-  shim::ActiveHeap::Free(p, EntryPoint::kAlignedDeleteArray);
+HARDENED_EXPORT void operator delete[](void* p, std::align_val_t alignment) noexcept {
+  shim::EndAligned(p, alignment, EntryPoint::kAlignedDeleteArray);
 }
-HARDENED_EXPORT void operator delete(void* p, size_t bytes, std::align_val_t) noexcept {
-  shim::ActiveHeap::FreeSized(p, bytes, EntryPoint::kAlignedDelete);
+HARDENED_EXPORT void operator delete(void* p, size_t bytes, std::align_val_t alignment) noexcept {
+  shim::EndAligned(p, bytes, alignment, EntryPoint::kAlignedDelete);
 }
-HARDENED_EXPORT void operator delete[](void* p, size_t bytes, std::align_val_t) noexcept {
-  shim::ActiveHeap::FreeSized(p, bytes, EntryPoint::kAlignedDeleteArray);
+HARDENED_EXPORT void operator delete[](void* p, size_t bytes, std::align_val_t alignment) noexcept {
+  shim::EndAligned(p, bytes, alignment, EntryPoint::kAlignedDeleteArray);
 }
-HARDENED_EXPORT void operator delete(void* p, std::align_val_t, const std::nothrow_t&) noexcept {
-  shim::ActiveHeap::Free(p, EntryPoint::kAlignedDelete);
+HARDENED_EXPORT void operator delete(void* p, std::align_val_t alignment,
+                                     const std::nothrow_t&) noexcept {
+  shim::EndAligned(p, alignment, EntryPoint::kAlignedDelete);
 }
-HARDENED_EXPORT void operator delete[](void* p, std::align_val_t, const std::nothrow_t&) noexcept {
-  shim::ActiveHeap::Free(p, EntryPoint::kAlignedDeleteArray);
+HARDENED_EXPORT void operator delete[](void* p, std::align_val_t alignment,
+                                       const std::nothrow_t&) noexcept {
+  shim::EndAligned(p, alignment, EntryPoint::kAlignedDeleteArray);
 }
