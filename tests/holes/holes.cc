@@ -232,9 +232,10 @@ int RightAlignments(size_t) {
 int WrongAlignment(size_t number) {
   constexpr struct {
     size_t alignment, stated, bytes;
-  } kWrong[] = {{64, 256, 100},     {64, 16, 100},         {32, 4096, 40},    {4096, 64, 4096},
-                {8192, 4096, 8192}, {1 << 17, 1 << 16, 9}, {64, 8192, 5000},  {128, 64, 300'000},
-                {16, 64, 300'000},  {4096, 8192, 0},       {1 << 16, 16, 300}};
+  } kWrong[] = {{64, 256, 100},     {64, 16, 100},         {32, 4096, 40},     {4096, 64, 4096},
+                {8192, 4096, 8192}, {1 << 17, 1 << 16, 9}, {64, 8192, 5000},   {128, 64, 300'000},
+                {16, 64, 300'000},  {4096, 8192, 0},       {1 << 16, 16, 300}, {64, 128, 64},
+                {64, 32, 4096},     {1024, 512, 1000},     {32, 64, 20'000},   {2048, 4096, 4080}};
   if (number >= 4 * sizeof(kWrong) / sizeof(kWrong[0])) return kBadArguments;
   const auto& wrong = kWrong[number / 4];
   const int way = static_cast<int>(number % 4);

@@ -121,7 +121,6 @@ void Runs(Samples& samples) {
     for (uintptr_t& object : objects) object = Allocate(bytes);
     samples.Add("run-p1-p0", bytes, static_cast<int64_t>(objects[1] - objects[0]));
     samples.Add("run-p99-p98", bytes, static_cast<int64_t>(objects[99] - objects[98]));
-    for (const uintptr_t object : objects) Free(object);
   }
 }
 
