@@ -182,17 +182,16 @@ bool ReleaseReserves() {
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline Run* RunCache::TakeFirst(uint32_t slices,
                                                              prim::RandomStream& random) {
   Places& places = first_[slices % kFirst];
+  const auto look = [&places](unsigned at) { return places[at].load(std::memory_order_relaxed); };
   unsigned at = 0;
   if (heap_constants->options.delay_runs) {
-    for (const std::atomic<Entry>& place : places) {
-      if (place.load(std::memory_order_relaxed).empty()) return nullptr;
-    }
+    static_assert(kPlaces == 4);
+    if (look(0).empty() || look(1).empty() || look(2).empty() || look(3).empty()) return nullptr;
     at = random.Next16() % kPlaces;
-    for (unsigned tries = kPlaces; !places[at].load(std::memory_order_relaxed).Fits(slices);) {
+    for (unsigned tries = kPlaces; !look(at).Fits(slices); at = (at + 1) % kPlaces) {
       if (--tries == 0) return nullptr;
-      at = (at + 1) % kPlaces;
     }
-  } else if (!places[at].load(std::memory_order_relaxed).Fits(slices)) {
+  } else if (!look(at).Fits(slices)) {
     return nullptr;
   }
   // Pairs with the release in PutFirst(): whoever gets a run sees it whole.

@@ -63,12 +63,17 @@ int CallocAfterAWriteToAFreedSlot(size_t bytes) {
   return kPrevented;
 }
 
-// Everything behind one slot in its slice, where nothing was handed out yet.
+// Everything behind one slot in its slice, of which at least half was not handed out yet.
 int CallocAfterAWriteToUnusedSlots(size_t bytes) {
-  volatile char* slot = AllocateBytes(bytes);
-  const size_t up_to = kSliceBytes - reinterpret_cast<uintptr_t>(slot) % kSliceBytes;
+  volatile char* slot;
+  size_t up_to;
+  do {
+    slot = AllocateBytes(bytes);
+    up_to = kSliceBytes - reinterpret_cast<uintptr_t>(slot) % kSliceBytes;
+  } while (up_to < kSliceBytes / 2);
   for (size_t i = bytes; i + bytes < up_to; ++i) slot[i] = 0x41;
-  return CheckZeroed(bytes, 64);
+  // All that a slab has of the small ones.
+  return CheckZeroed(bytes, bytes <= 1000 ? 5000 : 64);
 }
 
 // Of a run that was freed, and is cached or given back by now.
