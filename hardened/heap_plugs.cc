@@ -93,8 +93,9 @@ void KeepInQuarantine(core::ThreadHeap& heap, core::MagazineEntry entry,
   Quarantine& quarantine = PlugsOf(heap).quarantine;
   const Features& features = *active_features;
   const size_t size = core::SlotSize(size_class);
+  // Release: a sweep that sees the record sees the wiped slot.
   entry.record->store(size <= features.wipe_limit ? core::kFreedZeroRecord : core::kFreedRecord,
-                      std::memory_order_relaxed);
+                      std::memory_order_release);
   if (quarantine.Add(entry, size_class, features.quarantine.WeightOf(size))) {
     quarantine.Evict(heap);
   }

@@ -69,6 +69,7 @@ void Fill(HeapFunctions& table) {
   set(table.allocate_aligned, &Functions::AllocateAligned);
   set(table.reallocate, &Functions::Reallocate);
   set(table.usable_size, &Functions::UsableSize);
+  set(table.check_stated_alignment, &Functions::CheckStatedAlignment);
 }
 
 // ---- for processes that are left alone
@@ -126,6 +127,7 @@ struct Libc {
     }
     return result;
   }
+  static void CheckStatedAlignment(void*, size_t, EntryPoint) {}
   static size_t UsableSize(void* pointer) {
     return prim::IsEarly(pointer) ? prim::EarlySize(pointer) : next_usable_size(pointer);
   }
@@ -212,6 +214,9 @@ struct First {
     if (!Choose()) return prim::IsEarly(pointer) ? prim::EarlySize(pointer) : 0;
     return DispatchedHeap::UsableSize(pointer);
   }
+  static void CheckStatedAlignment(void* pointer, size_t alignment, EntryPoint entry) {
+    if (Choose()) DispatchedHeap::CheckStatedAlignment(pointer, alignment, entry);
+  }
 
  private:
   static void* AllocateEarly(size_t alignment, size_t bytes) {
@@ -243,7 +248,8 @@ constexpr HeapFunctions::HeapFunctions()
       free_sized_otherwise(&First::FreeSizedOtherwise),
       allocate_aligned(&First::AllocateAligned),
       reallocate(&First::Reallocate),
-      usable_size(&First::UsableSize) {}
+      usable_size(&First::UsableSize),
+      check_stated_alignment(&First::CheckStatedAlignment) {}
 
 constinit prim::Sealed<HeapFunctions> heap_functions;
 

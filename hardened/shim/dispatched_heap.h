@@ -43,6 +43,7 @@ struct HeapFunctions {
   Entry<void*(size_t, size_t, core::AllocationKind)> allocate_aligned;
   Entry<void*(void*, size_t, EntryPoint)> reallocate;
   Entry<size_t(void*)> usable_size;
+  Entry<void(void*, size_t, EntryPoint)> check_stated_alignment;
 };
 
 [[gnu::visibility("hidden")]] extern prim::Sealed<HeapFunctions> heap_functions;
@@ -100,6 +101,9 @@ class DispatchedHeap {
   }
   static void* Reallocate(void* pointer, size_t bytes, EntryPoint entry_point) {
     return Call(heap_functions->reallocate, pointer, bytes, entry_point);
+  }
+  static void CheckStatedAlignment(void* pointer, size_t alignment, EntryPoint entry_point) {
+    Call(heap_functions->check_stated_alignment, pointer, alignment, entry_point);
   }
   // "off" where the policy says so.
   static const char* LevelName();

@@ -111,8 +111,9 @@ HARDENED_EXPORT void free_sized(void* pointer, size_t bytes) {
   ActiveHeap::FreeSized(pointer, bytes, EntryPoint::kFreeSized);
 }
 
-HARDENED_EXPORT void free_aligned_sized(void* pointer, size_t /*alignment*/, size_t bytes) {
+HARDENED_EXPORT void free_aligned_sized(void* pointer, size_t alignment, size_t bytes) {
   if (!core::heap_state.started()) return free(pointer);
+  ActiveHeap::CheckStatedAlignment(pointer, alignment, EntryPoint::kFreeAlignedSized);
   ActiveHeap::FreeSized(pointer, bytes, EntryPoint::kFreeAlignedSized);
 }
 

@@ -74,21 +74,31 @@ HARDENED_FORM void* operator new[](size_t bytes, std::align_val_t alignment,
   return shim::NullIfThrown([=] { return ::operator new[](bytes, alignment); });
 }
 
-HARDENED_FORM void operator delete(void* p, std::align_val_t) noexcept {
+inline void EndAligned(void* p, std::align_val_t alignment, EntryPoint entry) noexcept {
+  ActiveHeap::CheckStatedAlignment(p, static_cast<size_t>(alignment), entry);
+  ActiveHeap::Free(p, entry);
+}
+inline void EndAligned(void* p, size_t bytes, std::align_val_t alignment,
+                       EntryPoint entry) noexcept {
+  ActiveHeap::CheckStatedAlignment(p, static_cast<size_t>(alignment), entry);
+  ActiveHeap::FreeSized(p, bytes, entry);
+}
+
+HARDENED_FORM void operator delete(void* p, std::align_val_t alignment) noexcept {
   if (!shim::AlignedAreOurs()) return free(p);
-  ActiveHeap::Free(p, EntryPoint::kAlignedDelete);
+  EndAligned(p, alignment, EntryPoint::kAlignedDelete);
 }
 HARDENED_FORM void operator delete[](void* p, std::align_val_t alignment) noexcept {
   if (!shim::AlignedAreOurs()) return ::operator delete(p, alignment);
-  ActiveHeap::Free(p, EntryPoint::kAlignedDeleteArray);
+  EndAligned(p, alignment, EntryPoint::kAlignedDeleteArray);
 }
 HARDENED_FORM void operator delete(void* p, size_t bytes, std::align_val_t alignment) noexcept {
   if (!shim::AlignedAreOurs()) return ::operator delete(p, alignment);
-  ActiveHeap::FreeSized(p, bytes, EntryPoint::kAlignedDelete);
+  EndAligned(p, bytes, alignment, EntryPoint::kAlignedDelete);
 }
 HARDENED_FORM void operator delete[](void* p, size_t bytes, std::align_val_t alignment) noexcept {
   if (!shim::AlignedAreOurs()) return ::operator delete[](p, alignment);
-  ActiveHeap::FreeSized(p, bytes, EntryPoint::kAlignedDeleteArray);
+  EndAligned(p, bytes, alignment, EntryPoint::kAlignedDeleteArray);
 }
 HARDENED_FORM void operator delete(void* p, std::align_val_t alignment,
                                    const std::nothrow_t&) noexcept {
