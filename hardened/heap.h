@@ -3,7 +3,8 @@
 //
 // Nothing here sets errno to an error: callers see null and decide. errno is left as it was.
 //
-// Threads: all functions from any thread. Signals: not from a handler that interrupted one of them.
+// Threads: all functions from any thread. Signals: not from a handler that interrupted one of them,
+// but while the heap is being started (start_guard.h).
 
 #ifndef HARDENED_HEAP_H_
 #define HARDENED_HEAP_H_
