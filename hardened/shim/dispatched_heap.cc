@@ -3,7 +3,7 @@
 #include <cstdlib>
 
 #include "hardened/heap.h"
-#include "hardened/prim/lock.h"
+#include "hardened/prim/start_guard.h"
 #include "hardened/replaced_operators.h"
 #include "hardened/shim/active_heap.h"
 #include "hardened/shim/new_delete_default.h"
@@ -108,7 +108,8 @@ struct Libc {
   }
   static void* AllocateZeroed(size_t bytes) { return next_calloc(size_t{1}, bytes); }
   static void FreeOtherwise(void* pointer, EntryPoint entry) noexcept {
-    if (!IsPlainDelete(entry) || !EndByDefault(pointer, entry)) next_free(pointer);
+    if (IsPlainDelete(entry) && EndByDefault(pointer, entry)) return;
+    if (!prim::IsEarly(pointer)) next_free(pointer);
   }
   static void FreeSizedOtherwise(void* pointer, size_t, EntryPoint entry) noexcept {
     FreeOtherwise(pointer, entry);
@@ -117,22 +118,32 @@ struct Libc {
     return next_memalign(alignment, bytes);
   }
   static void* Reallocate(void* pointer, size_t bytes, EntryPoint) {
+    if (prim::IsEarly(pointer)) {
+      void* result = next_malloc(bytes);
+      const size_t old_bytes = prim::EarlySize(pointer);
+      if (result != nullptr) {
+        __builtin_memcpy(result, pointer, old_bytes < bytes ? old_bytes : bytes);
+      }
+      return result;
+    }
     return next_realloc(pointer, bytes);
   }
-  static size_t UsableSize(void* pointer) { return next_usable_size(pointer); }
+  static size_t UsableSize(void* pointer) {
+    return prim::IsEarly(pointer) ? prim::EarlySize(pointer) : next_usable_size(pointer);
+  }
 };
 
 // ---- before the first call
 
-constinit prim::Lock choosing;
-
 // Fills the table for the policy of this process, and seals it.
-[[gnu::cold, gnu::noinline]] void Choose() {
-  // Before the lock is taken: it may ask the loader.
+// Returns: false to a thread that is already at it.
+[[gnu::cold, gnu::noinline]] bool Choose() {
+  if (prim::ThreadIsStarting()) return heap_functions.sealed();
+  // Not within the guard: it may wait for the loader, and who loads for the guard.
   const bool plain_are_ours = PlainAreOurs();
+  const prim::StartGuard guard;
+  if (heap_functions.sealed()) return true;
   if (LeavesProcessAlone()) Libc::Find();
-  const prim::LockGuard guard(choosing);
-  if (heap_functions.sealed()) return;
   HeapFunctions& table = heap_functions.Writable();
   if (LeavesProcessAlone()) {
     Fill<Libc>(table);
@@ -158,52 +169,63 @@ constinit prim::Lock choosing;
     }
   }
   heap_functions.Seal();
+  return true;
 }
 
-// What the table holds at first: chooses, and calls what it holds then.
+// What the table holds at first: chooses, and calls what it holds then. While that is going on the
+// thread that does it lives on early memory; whatever else it frees then is leaked.
 struct First {
   static void* Allocate(size_t bytes) {
-    Choose();
+    if (!Choose()) return AllocateEarly(core::kSlotAlignment, bytes);
     return DispatchedHeap::Allocate<SetErrno>(bytes, AllocationKind::kMalloc);
   }
   template <AllocationKind kKind>
   static void* AllocateOrThrow(size_t bytes) {
-    Choose();
+    if (!Choose()) return AllocateEarly(core::kSlotAlignment, bytes);
     return DispatchedHeap::Allocate<AskNewHandler>(bytes, kKind);
   }
   template <EntryPoint kEntry>
   static void Free(void* pointer) noexcept {
-    Choose();
-    DispatchedHeap::Free(pointer, kEntry);
+    if (Choose()) DispatchedHeap::Free(pointer, kEntry);
   }
   template <EntryPoint kEntry>
   static void FreeSized(void* pointer, size_t bytes) noexcept {
-    Choose();
-    DispatchedHeap::FreeSized(pointer, bytes, kEntry);
+    if (Choose()) DispatchedHeap::FreeSized(pointer, bytes, kEntry);
   }
   static void* AllocateZeroed(size_t bytes) {
-    Choose();
+    if (!Choose()) return AllocateEarly(core::kSlotAlignment, bytes);
     return DispatchedHeap::AllocateZeroed<SetErrno>(bytes);
   }
   static void FreeOtherwise(void* pointer, EntryPoint entry) noexcept {
-    Choose();
-    DispatchedHeap::Free(pointer, entry);
+    if (Choose()) DispatchedHeap::Free(pointer, entry);
   }
   static void FreeSizedOtherwise(void* pointer, size_t bytes, EntryPoint entry) noexcept {
-    Choose();
-    DispatchedHeap::FreeSized(pointer, bytes, entry);
+    if (Choose()) DispatchedHeap::FreeSized(pointer, bytes, entry);
   }
   static void* AllocateAligned(size_t alignment, size_t bytes, AllocationKind kind) {
-    Choose();
+    if (!Choose()) return AllocateEarly(alignment, bytes);
     return DispatchedHeap::AllocateAligned(alignment, bytes, kind);
   }
   static void* Reallocate(void* pointer, size_t bytes, EntryPoint entry) {
-    Choose();
+    if (!Choose()) return ReallocateEarly(pointer, bytes);
     return DispatchedHeap::Reallocate(pointer, bytes, entry);
   }
   static size_t UsableSize(void* pointer) {
-    Choose();
+    if (!Choose()) return prim::IsEarly(pointer) ? prim::EarlySize(pointer) : 0;
     return DispatchedHeap::UsableSize(pointer);
+  }
+
+ private:
+  static void* AllocateEarly(size_t alignment, size_t bytes) {
+    void* result = prim::AllocateEarly(bytes, alignment);
+    return result != nullptr ? result : SetErrno::Otherwise(bytes, AllocationKind::kMalloc);
+  }
+  static void* ReallocateEarly(void* pointer, size_t bytes) {
+    void* result = AllocateEarly(core::kSlotAlignment, bytes);
+    if (result == nullptr || !prim::IsEarly(pointer)) return result;
+    const size_t old_bytes = prim::EarlySize(pointer);
+    __builtin_memcpy(result, pointer, old_bytes < bytes ? old_bytes : bytes);
+    return result;
   }
 };
 
