@@ -108,8 +108,8 @@ struct Libc {
   }
   static void* AllocateZeroed(size_t bytes) { return next_calloc(size_t{1}, bytes); }
   static void FreeOtherwise(void* pointer, EntryPoint entry) noexcept {
-    if (IsPlainDelete(entry) && EndByDefault(pointer, entry)) return;
-    if (!prim::IsEarly(pointer)) next_free(pointer);
+    if (prim::IsEarly(pointer)) return;
+    if (!IsPlainDelete(entry) || !EndByDefault(pointer, entry)) next_free(pointer);
   }
   static void FreeSizedOtherwise(void* pointer, size_t, EntryPoint entry) noexcept {
     FreeOtherwise(pointer, entry);
@@ -118,15 +118,13 @@ struct Libc {
     return next_memalign(alignment, bytes);
   }
   static void* Reallocate(void* pointer, size_t bytes, EntryPoint) {
-    if (prim::IsEarly(pointer)) {
-      void* result = next_malloc(bytes);
-      const size_t old_bytes = prim::EarlySize(pointer);
-      if (result != nullptr) {
-        __builtin_memcpy(result, pointer, old_bytes < bytes ? old_bytes : bytes);
-      }
-      return result;
+    if (!prim::IsEarly(pointer)) return next_realloc(pointer, bytes);
+    void* result = next_malloc(bytes);
+    const size_t old_bytes = prim::EarlySize(pointer);
+    if (result != nullptr) {
+      __builtin_memcpy(result, pointer, old_bytes < bytes ? old_bytes : bytes);
     }
-    return next_realloc(pointer, bytes);
+    return result;
   }
   static size_t UsableSize(void* pointer) {
     return prim::IsEarly(pointer) ? prim::EarlySize(pointer) : next_usable_size(pointer);
@@ -139,10 +137,11 @@ struct Libc {
 // Returns: false to a thread that is already at it.
 [[gnu::cold, gnu::noinline]] bool Choose() {
   if (prim::ThreadIsStarting()) return heap_functions.sealed();
-  // Not within the guard: it may wait for the loader, and who loads for the guard.
+  // Before others wait for this thread: it may ask the loader.
   const bool plain_are_ours = PlainAreOurs();
   const prim::StartGuard guard;
   if (heap_functions.sealed()) return true;
+  // Within: a look-up that frees or allocates is served as start-up is.
   if (LeavesProcessAlone()) Libc::Find();
   HeapFunctions& table = heap_functions.Writable();
   if (LeavesProcessAlone()) {

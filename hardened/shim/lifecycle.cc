@@ -13,9 +13,9 @@ namespace hardened::shim {
 namespace {
 
 [[gnu::constructor]] void Begin() {
-  if (!LeavesProcessAlone()) EnsureForkHandlers();
-  FindSignalFunctions();
   prim::NoteErrorStream();
+  FindSignalFunctions();
+  if (!LeavesProcessAlone()) EnsureForkHandlers();
 }
 
 [[gnu::destructor]] void SweepAtExit() {

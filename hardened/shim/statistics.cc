@@ -79,11 +79,16 @@ uint64_t FreeBytes(const HeapStatistics& heap) {
 
 extern "C" {
 
-HARDENED_EXPORT int hardened_get_counters(hardened_counters* out) {
+HARDENED_EXPORT int hardened_get_counters(hardened_counters* out, size_t size) {
   if (out == nullptr) return -1;
-  *out = Collect().counters;
+  const hardened_counters counters = Collect().counters;
+  const size_t known = size < sizeof(counters) ? size : sizeof(counters);
+  __builtin_memcpy(out, &counters, known);
+  __builtin_memset(reinterpret_cast<char*>(out) + known, 0, size - known);
   return 0;
 }
+
+HARDENED_EXPORT const char* hardened_version(void) { return HARDENED_VERSION; }
 
 HARDENED_EXPORT const char* hardened_level(void) { return LevelNameOf<ActiveHeap>(); }
 

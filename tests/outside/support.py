@@ -4,6 +4,7 @@ import importlib.machinery
 import importlib.util
 import os
 import pathlib
+import shlex
 import signal
 import subprocess
 import sys
@@ -60,3 +61,21 @@ def load_programs():
     sys.modules["programs"] = module
     loader.exec_module(module)
     return module
+
+
+def in_private_etc(test, layers, script, env, **more):
+    """Runs a shell script, as root, that may change /etc: it sees a copy that goes away with it.
+
+    `layers` is a folder to be made. Skips the test where mounts are not allowed.
+    """
+    layers.mkdir(parents=True)
+    mount = """
+        set -e
+        mount -t tmpfs tmpfs {layers}
+        mkdir {layers}/upper {layers}/work
+        mount -t overlay overlay -o lowerdir=/etc,upperdir={layers}/upper,workdir={layers}/work /etc
+    """.format(layers=shlex.quote(str(layers)))
+    unshare = ["unshare", "--mount", "--propagation", "private", "bash", "-c"]
+    if run(*unshare, mount, status=None).returncode != 0:
+        test.skipTest("mounts are not allowed here")
+    return run(*unshare, mount + script, env=env, **more)

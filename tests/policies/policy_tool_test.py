@@ -286,6 +286,15 @@ class UsageTest(unittest.TestCase):
             self.assertEqual((done.returncode, done.stdout), (2, ""), words)
             self.assertIn("usage: tools/policy", done.stderr, words)
 
+    def test_help_and_version_are_answers_wherever_they_stand(self):
+        for words in (["--help"], ["-h"], ["explain", "--help"], ["show", "strict", "-h"]):
+            done = run(*words)
+            self.assertEqual((done.returncode, done.stderr), (0, ""), words)
+            self.assertIn("usage: tools/policy explain FILE", done.stdout, words)
+        done = run("explain", "--version")
+        self.assertRegex(done.stdout, r"\Atools/policy \(hardened\) \d+\.\d+\.\d+\n\Z")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+
 
 if __name__ == "__main__":
     os.chdir(pathlib.Path(os.environ.get("TEST_SRCDIR", "."), os.environ.get("TEST_WORKSPACE", "")))
