@@ -141,9 +141,10 @@ struct Libc {
   if (prim::ThreadIsStarting()) return heap_functions.sealed();
   // Before others wait for this thread: it may ask the loader.
   const bool plain_are_ours = PlainAreOurs();
-  if (LeavesProcessAlone()) Libc::Find();
   const prim::StartGuard guard;
   if (heap_functions.sealed()) return true;
+  // Within: a look-up that frees or allocates is served as start-up is.
+  if (LeavesProcessAlone()) Libc::Find();
   HeapFunctions& table = heap_functions.Writable();
   if (LeavesProcessAlone()) {
     Fill<Libc>(table);

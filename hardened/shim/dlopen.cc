@@ -13,6 +13,7 @@
 
 #include <atomic>
 
+#include "hardened/prim/error_stream.h"
 #include "hardened/prim/raw_writer.h"
 #include "hardened/prim/tail_call.h"
 #include "hardened/shim/active_heap.h"
@@ -35,7 +36,7 @@ template <typename Function>
   prim::RawWriter out;
   out.Text(
       "hardened: dlopen with RTLD_DEEPBIND: what it loads runs on libc's malloc (deepbind=on)\n");
-  out.Flush(2);
+  prim::WriteMessage(out.view());
 }
 
 // The flags that a call is to go on with.

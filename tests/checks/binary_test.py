@@ -29,7 +29,8 @@ ALLOWED = {
     "weak, of the program": "hardened_default_options",
     "what the compiler adds": "__stack_chk_fail __explicit_bzero_chk",
     "in functions that the program calls": "fwrite",
-    # Of the loader: in the constructor, for what lies behind sigaction and its kind; in dlopen; at the first operator new of a program that replaced some; before a report.
+    # Of the loader: in the constructor, for what lies behind sigaction and its kind; in dlopen; at the first operator
+    # new of a program that replaced some; before a report.
     "never in malloc or free": "dlsym dladdr1 dl_iterate_phdr",
 }
 # Of the library that chooses at run time: the marks of tools before which it steps aside. All of them weak.
@@ -72,8 +73,7 @@ class BinaryTest(unittest.TestCase):
 
     def test_the_bounds_need_libc_only_and_none_of_what_they_replace(self):
         self.assertEqual(re.findall(r"\(NEEDED\).*\[(.*)\]", run("readelf", "-dW", BOUNDS)), ["libc.so.6"])
-        asked = {"hardened_bytes_from", "hardened_report_overflow", "strnlen", "wcslen", "wcsnlen",
-                 "__chk_fail"}
+        asked = {"hardened_bytes_from", "hardened_report_overflow", "strnlen", "wcslen", "wcsnlen", "__chk_fail"}
         self.assertEqual(self.imports(BOUNDS) - set(" ".join(ALLOWED.values()).split()), asked)
         # A call of its own function, as its code would make it through the linkage table.
         relocations = run("readelf", "-rW", BOUNDS)
