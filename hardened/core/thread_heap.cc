@@ -8,6 +8,7 @@
 #include "hardened/core/run.h"
 #include "hardened/prim/check.h"
 #include "hardened/prim/corruption_report.h"
+#include "hardened/prim/sandbox.h"
 
 namespace hardened::core {
 namespace {
@@ -331,7 +332,7 @@ void ThreadHeap::TrimMagazines() {
 }
 
 void ThreadHeap::Housekeep(uint64_t now) {
-  if (now - last_housekeeping_ms_ < kHousekeepingMs) return;
+  if (now - last_housekeeping_ms_ < kHousekeepingMs || prim::IsStrictThread()) return;
   last_housekeeping_ms_ = now;
   // What a heap with a home hands out must not depend on the time.
   if (home_ == nullptr) TrimMagazines();

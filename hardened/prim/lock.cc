@@ -44,7 +44,10 @@ void Lock::AcquireSlow() {
   while (state_.exchange(kContended, std::memory_order_acquire) != kFree) {
     const long result = Futex(&state_, FUTEX_WAIT, kContended);
     // EAGAIN: released meanwhile. EINTR: a signal. Anything else: no futex here.
-    if (result != 0 && result != -EAGAIN && result != -EINTR) kernel::SystemCall(SYS_sched_yield);
+    if (result != 0 && result != -EAGAIN && result != -EINTR &&
+        kernel::SystemCall(SYS_sched_yield) != 0) {
+      Pause();
+    }
   }
 }
 

@@ -1,30 +1,16 @@
 #include "hardened/prim/system_info.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/auxv.h>
-#include <sys/resource.h>
 #include <time.h>
 
 #include <atomic>
+#include <bit>
 
 #include "hardened/prim/kernel.h"
 
 namespace hardened::prim {
-namespace {
-
-// Pages in the first field of /proc/self/statm, 0 when it cannot be read.
-size_t MappedPages() {
-  char text[32] = {};
-  const size_t got = ReadSmallFile("/proc/self/statm", text, sizeof(text) - 1);
-  size_t pages = 0;
-  for (size_t i = 0; i < got && text[i] >= '0' && text[i] <= '9'; ++i) {
-    pages = pages * 10 + static_cast<size_t>(text[i] - '0');
-  }
-  return pages;
-}
-
-}  // namespace
-
 size_t ReadSmallFile(const char* path, char* out, size_t size) {
   const int fd = static_cast<int>(kernel::Open(AT_FDCWD, path, O_RDONLY | O_CLOEXEC));
   if (fd < 0) return 0;
@@ -44,18 +30,18 @@ size_t PageSize() {
   return size;
 }
 
-size_t AddressSpaceLeft() {
+size_t ResourceLimit(int resource) {
   struct {
     uint64_t current;
     uint64_t most;
   } limit;
-  constexpr uint64_t kInfinity = ~uint64_t{0};
-  if (kernel::SystemCall(SYS_prlimit64, 0, RLIMIT_AS, nullptr, &limit) != 0 ||
-      limit.current == kInfinity) {
-    return SIZE_MAX;
-  }
-  const size_t used = MappedPages() * PageSize();
-  return limit.current > used ? limit.current - used : 0;
+  if (kernel::SystemCall(SYS_prlimit64, 0, resource, nullptr, &limit) != 0) return SIZE_MAX;
+  return limit.current;
+}
+
+uintptr_t AddressSpaceEnd() {
+  // On the stack, which lies at the end.
+  return std::bit_ceil(uintptr_t{getauxval(AT_RANDOM)});
 }
 
 uint64_t CoarseMilliseconds() {
@@ -64,6 +50,11 @@ uint64_t CoarseMilliseconds() {
   return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1000000;
 }
 
-uint64_t ThreadId() { return static_cast<uint64_t>(kernel::SystemCall(SYS_gettid)); }
+uint64_t ThreadId() {
+  const long id = kernel::SystemCall(SYS_gettid);
+  if (!kernel::IsError(id)) return static_cast<uint64_t>(id);
+  // The thread's descriptor: nobody else has it as long as the thread lives.
+  return reinterpret_cast<uint64_t>(pthread_self());
+}
 
 }  // namespace hardened::prim

@@ -16,8 +16,12 @@ inline constexpr size_t kNoSharing = 128;
 // Bytes of one OS page, as the kernel states it (AT_PAGESZ). Never 0.
 size_t PageSize();
 
-// Bytes of address space that RLIMIT_AS still leaves to this process; SIZE_MAX when unlimited.
-size_t AddressSpaceLeft();
+// The limit `resource` (RLIMIT_AS, ...) of this process; SIZE_MAX when there is none.
+size_t ResourceLimit(int resource);
+
+// The end of the addresses that a process has, as far as it shows: 2^47 on x86-64, 2^39 or 2^48 on
+// aarch64.
+uintptr_t AddressSpaceEnd();
 
 // Reads the start of a small file without being a cancellation point.
 // Returns: how many bytes of `out` were filled; 0 when it cannot be read.
@@ -26,7 +30,7 @@ size_t ReadSmallFile(const char* path, char* out, size_t size);
 // Milliseconds of a monotonic clock with a resolution of a few milliseconds. A vDSO read.
 uint64_t CoarseMilliseconds();
 
-// Kernel id of the calling thread.
+// Kernel id of the calling thread; a number beyond those in a sandbox that a filter makes.
 uint64_t ThreadId();
 
 inline size_t RoundUp(size_t value, size_t power_of_two) {
