@@ -30,7 +30,11 @@ size_t ReadSmallFile(const char* path, char* out, size_t size);
 // Milliseconds of a monotonic clock with a resolution of a few milliseconds. A vDSO read.
 uint64_t CoarseMilliseconds();
 
-// Kernel id of the calling thread; a number beyond those in a sandbox that a filter makes.
+// From now on 1,024 calls of CoarseMilliseconds() are a millisecond: what happens then depends on
+// what the program does and not on when.
+void CountCallsAsTime();
+
+// Kernel id of the calling thread; in a sandbox that was entered a number beyond those.
 uint64_t ThreadId();
 
 inline size_t RoundUp(size_t value, size_t power_of_two) {
