@@ -271,7 +271,8 @@ bool ThreadHeap::Refill(SizeClass size_class) {
   const Placement& placement = heap_constants->options.placement;
   bin.refill = NextRefill(bin.refill, size_class);
   const uint32_t wanted = half < bin.refill ? static_cast<uint32_t>(half) : bin.refill;
-  MagazineEntry drawn[kMaxRefill];
+  // The magazine is empty.
+  MagazineEntry* const drawn = magazine.bottom + 1;
   uint32_t count = 0;
   if (placement.lanes > 1 && placement.window_bytes != 0) {
     count = DrawFromLanes(size_class, wanted, drawn);
@@ -280,7 +281,8 @@ bool ThreadHeap::Refill(SizeClass size_class) {
     FileDrawn(*slab, count);
   }
   HARDENED_CHECK(count > 0);
-  for (uint32_t i = count; i > 0; --i) *++magazine.top = drawn[i - 1];
+  std::reverse(drawn, drawn + count);
+  magazine.top = magazine.bottom + count;
   return true;
 }
 
