@@ -150,7 +150,7 @@ Arena::Growth Arena::Grow(uint32_t slices, SpanPurpose purpose) {
   const uint32_t grown = grown_slices_;
   const uint32_t start = grown == 0 ? 1 : grown;
   if (slices > total - start) return Growth::kNoRoom;
-  if (grown != 0) pages_->LookAtLimits();
+  LookAtLimits();
   const uint32_t least =
       static_cast<uint32_t>(RoundUpTo(size_t{start} + slices, kSlicesPerSegment));
   for (const uint32_t wanted : {GrowthSegments(grown) * kSlicesPerSegment, 0u}) {
@@ -471,8 +471,13 @@ bool Arena::MakeUsable(uint32_t first, uint32_t slices) {
   return usable;
 }
 
+void Arena::LookAtLimits() {
+  if (committed_slices_ >= kIdleSlices) pages_->LookAtLimits();
+}
+
 size_t Arena::Purge(uint64_t now_ms, bool force) {
   const prim::LockGuard guard(lock_);
+  LookAtLimits();
   const bool late = force || now_ms - dirty_since_ms_ >= purge_policy_.delay_ms;
   size_t uncommitted = 0;
   if (late && pages_->rationed() && IdleSlices() > kept_slices_) uncommitted = UncommitFree();

@@ -175,6 +175,8 @@ class Arena {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Returns: bytes uncommitted.
   size_t Uncommit(uint32_t first, uint32_t slices) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // Unless too little is committed for limits to matter.
+  void LookAtLimits() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Of free spans, where memory is rationed.
   size_t UncommitFree() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Merges the free span with its free neighbours and files it.

@@ -25,7 +25,8 @@ bool CommittedRange::Ensure(prim::PageSource& pages, uintptr_t up_to, size_t chu
     void* const fresh = reinterpret_cast<void*>(committed_end);
     const size_t bytes = target - committed_end;
     if (pages.Commit(fresh, bytes, before) != prim::Commitment::kDone) continue;
-    pages.ExcludeFromDumps(fresh, bytes);
+    // What is readable is excluded already.
+    if (before != prim::PageState::kReadable) pages.ExcludeFromDumps(fresh, bytes);
     committed_end = target;
     return true;
   }

@@ -196,7 +196,6 @@ void* HeapState::AllocateMetadata(size_t bytes, Arena** source) {
 }
 
 size_t HeapState::Purge(uint64_t now_ms, bool force) {
-  prim::linux_page_source.LookAtLimits();
   size_t purged = 0;
   const uint32_t count = arena_count_.load(std::memory_order_acquire);
   for (uint32_t i = 0; i < count; ++i) {
