@@ -44,8 +44,8 @@ typedef struct hardened_counters {
   uint64_t live_slots;     /* allocations up to 64 KiB */
   uint64_t live_runs;      /* larger or highly aligned allocations */
   uint64_t live_bytes;     /* of live slots and runs, by the size of the slot or its pages */
-  uint64_t mapped_bytes;   /* committed heap segments and metadata */
-  uint64_t segments;       /* committed heap segments of 4 MiB */
+  uint64_t mapped_bytes;   /* committed memory of the heap, and metadata */
+  uint64_t segments;       /* of 4 MiB, to which the heap has grown */
   uint64_t mismatches;     /* allocations ended by the wrong call or with the wrong size */
   uint64_t guards_refused; /* guards that the system did not allow */
   uint64_t bad_pointers;   /* double, invalid and foreign frees that the policy let pass */

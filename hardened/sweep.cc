@@ -67,7 +67,7 @@ bool Advance(Cursor& at, uint32_t most, uint32_t* passed) {
       return false;
     }
     core::Arena& arena = core::heap_state.arena(at.arena);
-    if (at.slice >= arena.committed_slices()) {
+    if (at.slice >= arena.grown_slices()) {
       at = {.arena = at.arena + 1};
       continue;
     }

@@ -14,6 +14,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "absl/base/thread_annotations.h"
 #include "hardened/core/arena.h"
@@ -168,6 +169,8 @@ class alignas(4096) HeapState {
  private:
   static constexpr uint32_t kMaxArenas = 256;
 
+  void DrawKey(std::span<std::byte, prim::RandomStream::kKeyBytes> out)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
   // Files `arena`, which is the spare one, and makes another.
   void AddSpareArena(Arena& arena, uint32_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
   void MakeSpareArena(Arena& source) ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
@@ -185,6 +188,8 @@ class alignas(4096) HeapState {
   prim::StreamStore stream_store_ ABSL_GUARDED_BY(arenas_lock_);
   // The process stream; null before the start.
   prim::RandomStream* random_ ABSL_GUARDED_BY(arenas_lock_) = nullptr;
+  // For the child of a fork in a sandbox; zero otherwise.
+  std::byte fork_key_[prim::RandomStream::kKeyBytes] ABSL_GUARDED_BY(arenas_lock_) = {};
   uint64_t streams_ ABSL_GUARDED_BY(arenas_lock_) = 0;
   std::atomic<uint32_t> generation_{0};
   std::atomic<uint32_t> arena_count_{0};

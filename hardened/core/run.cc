@@ -1,5 +1,6 @@
 #include "hardened/core/run.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -8,6 +9,8 @@
 #include "hardened/core/heap_state.h"
 #include "hardened/core/run_signposts.h"
 #include "hardened/prim/check.h"
+#include "hardened/prim/page_source.h"
+#include "hardened/prim/sandbox.h"
 
 namespace hardened::core {
 namespace {
@@ -20,6 +23,8 @@ constexpr size_t kDropThreshold = 4 << 20;
 // guard, which takes page tables, 2 MiB for each GiB.
 constexpr size_t kFineSlices = 16;
 constexpr unsigned kCoarsestShift = 8;
+// Where memory is rationed, freed runs that are held.
+constexpr size_t kRationedHoldBytes = 8 << 20;
 // A shrunk run gives whole slices back from this many on.
 constexpr size_t kTrimSlices = 16;
 // Cached runs of more than this share of the cache's limit come back at once.
@@ -173,6 +178,7 @@ size_t ReleaseHeldRuns(uint64_t now_ms) {
 }
 
 bool ReleaseReserves() {
+  if (prim::IsStrictThread()) return false;
   const uint64_t now = prim::CoarseMilliseconds();
   const size_t held = ReleaseHeldRuns(now);
   const size_t cached = run_cache->Purge(now, 0);
@@ -492,7 +498,12 @@ void FreeRun(Run& run, size_t hold_bytes) {
   const auto hold = [&] {
     return (run.trace != nullptr ? held_traced_runs : held_runs)->Hold(run, hold_bytes, now);
   };
-  const bool kept = hold_bytes > 0 ? hold() : run_cache->Put(run, now);
+  // What is kept counts against a limit, and is not given up for what the program itself maps. A
+  // thread that can make no guard keeps runs as they are.
+  const bool rationed = prim::linux_page_source.rationed();
+  if (rationed) hold_bytes = std::min(hold_bytes, kRationedHoldBytes);
+  const bool holds = hold_bytes > 0 && !prim::IsStrictThread();
+  const bool kept = holds ? hold() : !rationed && run_cache->Put(run, now);
   if (!kept) ReleaseRun(run, now);
   if (heap != nullptr) heap->Housekeep(now);
 }

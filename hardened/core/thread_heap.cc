@@ -9,6 +9,7 @@
 #include "hardened/core/run.h"
 #include "hardened/prim/check.h"
 #include "hardened/prim/corruption_report.h"
+#include "hardened/prim/sandbox.h"
 
 namespace hardened::core {
 namespace {
@@ -282,7 +283,8 @@ bool ThreadHeap::Refill(SizeClass size_class) {
   const Placement& placement = heap_constants->options.placement;
   bin.refill = NextRefill(bin.refill, size_class);
   const uint32_t wanted = half < bin.refill ? static_cast<uint32_t>(half) : bin.refill;
-  MagazineEntry drawn[kMaxRefill];
+  // The magazine is empty.
+  MagazineEntry* const drawn = magazine.bottom + 1;
   uint32_t count = 0;
   if (placement.lanes > 1 && placement.window_bytes != 0) {
     count = DrawFromLanes(size_class, wanted, drawn);
@@ -291,7 +293,8 @@ bool ThreadHeap::Refill(SizeClass size_class) {
     FileDrawn(*slab, count);
   }
   HARDENED_CHECK(count > 0);
-  for (uint32_t i = count; i > 0; --i) *++magazine.top = drawn[i - 1];
+  std::reverse(drawn, drawn + count);
+  magazine.top = magazine.bottom + count;
   return true;
 }
 
@@ -346,7 +349,7 @@ void ThreadHeap::TrimMagazines() {
 }
 
 void ThreadHeap::Housekeep(uint64_t now) {
-  if (now - last_housekeeping_ms_ < kHousekeepingMs) return;
+  if (now - last_housekeeping_ms_ < kHousekeepingMs || prim::IsStrictThread()) return;
   last_housekeeping_ms_ = now;
   // What a heap with a home hands out must not depend on the time.
   if (home_ == nullptr) TrimMagazines();

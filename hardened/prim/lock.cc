@@ -54,7 +54,10 @@ int Sleep(std::atomic<uint32_t>* word, uint32_t value, bool bounded) {
   const long result = Futex(word, FUTEX_WAIT, value, bounded ? &kTimeout : nullptr);
   if (result == -ETIMEDOUT) return kPatienceOfSleep;
   // EAGAIN: changed meanwhile. EINTR: a signal. Anything else: no futex here.
-  if (result != 0 && result != -EAGAIN && result != -EINTR) kernel::SystemCall(SYS_sched_yield);
+  if (result != 0 && result != -EAGAIN && result != -EINTR &&
+      kernel::SystemCall(SYS_sched_yield) != 0) {
+    Pause();
+  }
   return 1;
 }
 

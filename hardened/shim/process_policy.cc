@@ -5,6 +5,7 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
+#include <new>
 #include <string_view>
 
 #include "hardened/heap_plugs.h"
@@ -144,15 +145,24 @@ void ReadProgram(policies::Settings* settings, Teller& teller) {
                           settings, teller);
 }
 
-void ReadFiles(policies::Settings* settings, Teller& teller) {
+// Too large for the stack of a coroutine that is the first to allocate.
+struct Workspace {
+  Teller teller;
+  policies::PolicyInputs inputs;
+  prim::RawWriter text;
+  char path[4096];
+};
+alignas(Workspace) constinit char workspace_memory[sizeof(Workspace)] = {};
+
+void ReadFiles(Workspace& work) {
   // On a system without policy files this is all: one system call.
   if (prim::kernel::SystemCall(SYS_faccessat, AT_FDCWD, policies::kPolicyDirectory, F_OK) ==
       -ENOENT) {
     return;
   }
-  char buffer[4096];
   policies::ReadPolicyFiles(policies::kPolicyDirectory, /*owner=*/0,
-                            ExecutablePath(buffer, sizeof(buffer)), settings, teller);
+                            ExecutablePath(work.path, sizeof(work.path)), &work.inputs.files,
+                            work.teller);
 }
 
 // Whether a tool is in the process that has to see every allocation.
@@ -162,24 +172,24 @@ bool HasTool() {
          __tsan_init != nullptr;
 }
 
+// Requires: one thread at a time.
 void Resolve(ProcessPolicy* policy) {
-  Teller teller;
-  policies::PolicyInputs inputs;
+  Workspace& work = *::new (workspace_memory) Workspace;
+  policies::PolicyInputs& inputs = work.inputs;
   inputs.build_level = kBuildLevel;
   inputs.fixed_level = kFixedLevel;
-  ReadFiles(&inputs.files, teller);
-  ReadProgram(&inputs.program, teller);
+  ReadFiles(work);
+  ReadProgram(&inputs.program, work.teller);
   inputs.secure = prim::RunsWithRaisedPrivileges();
   // What does not count is not even parsed.
-  if (!inputs.secure) ReadEnvironment(&inputs.environment, teller);
-  policy->resolved = policies::Resolve(inputs, teller);
+  if (!inputs.secure) ReadEnvironment(&inputs.environment, work.teller);
+  policy->resolved = policies::Resolve(inputs, work.teller);
   if (!kFixedLevel && HasTool()) policy->resolved.disabled = true;
   policies::Settings shown = policy->resolved.settings;
   shown.Set(Setting::kLevel, static_cast<uint64_t>(policy->resolved.level));
   if (policy->resolved.disabled) shown.Set(Setting::kDisable, 1);
-  prim::RawWriter text;
-  policies::PrintSettings(shown, ':', text);
-  const std::string_view view = text.view();
+  policies::PrintSettings(shown, ':', work.text);
+  const std::string_view view = work.text.view();
   const size_t length = view.size() < sizeof(policy->text) ? view.size() : sizeof(policy->text) - 1;
   __builtin_memcpy(policy->text, view.data(), length);
 }

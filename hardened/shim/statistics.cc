@@ -41,7 +41,7 @@ HeapStatistics Collect() {
   counters.allocations = tally.allocations + tally.run_allocations + zero_size_slots.allocations();
   counters.deallocations = counters.allocations - counters.live_slots - counters.live_runs;
   counters.mapped_bytes = result.arena.committed_bytes + result.arena.metadata_bytes;
-  counters.segments = result.arena.committed_bytes / core::kSegmentSize;
+  counters.segments = result.arena.grown_bytes / core::kSegmentSize;
   counters.mismatches = EventCount(Event::kMismatch) + EventCount(Event::kSizedDelete);
   counters.bad_pointers = EventCount(Event::kDoubleFree) + EventCount(Event::kInvalidFree) +
                           EventCount(Event::kForeignPointer);
