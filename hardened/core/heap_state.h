@@ -159,6 +159,9 @@ class alignas(4096) HeapState {
  private:
   static constexpr uint32_t kMaxArenas = 256;
 
+  std::span<Arena* const> Arenas() const {
+    return {arenas_.data(), arena_count_.load(std::memory_order_relaxed)};
+  }
   void DrawKey(std::span<std::byte, prim::RandomStream::kKeyBytes> out)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
   void AddSpareArena(uint32_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
