@@ -23,7 +23,7 @@ constexpr uint32_t kIdleSlices = 64;
 constexpr uint32_t kMostHoles = 4096;
 
 // Random places to try before the kernel chooses one.
-constexpr int kPlaces = 8;
+constexpr int kPlaces = 64;
 
 // An eighth of what there is.
 uint32_t GrowthSegments(uint32_t grown_slices) {
@@ -40,25 +40,33 @@ uintptr_t Arena::RandomHint(prim::RandomStream& random) {
   return end / 128 + random.Next64() % (end / 2 - end / 128);
 }
 
-Arena::Room Arena::FindRoom(prim::PageSource& pages, size_t bytes, size_t alignment,
-                            prim::RandomStream& random, uintptr_t hint) {
-  for (int i = 0; i < kPlaces; ++i) {
-    void* place = pages.Place(bytes, alignment, RoundUpTo(hint, prim::PageSize()));
+Arena::Room Arena::FindRoom(size_t bytes, size_t alignment, prim::RandomStream& random,
+                            uintptr_t hint, std::span<Arena* const> others) const {
+  for (int i = 0; i < kPlaces; ++i, hint = RandomHint(random)) {
+    const uintptr_t start = RoundUpTo(hint, alignment);
+    if (Occupies(start, bytes) || std::any_of(others.begin(), others.end(), [=](Arena* other) {
+          return other->Occupies(start, bytes);
+        })) {
+      continue;
+    }
+    void* place = pages_->Place(bytes, alignment, start);
     if (place != nullptr) return {reinterpret_cast<uintptr_t>(place), prim::PageState::kUnmapped};
-    hint = RandomHint(random);
   }
-  return {reinterpret_cast<uintptr_t>(pages.Reserve(bytes, alignment)), prim::PageState::kReserved};
+  return {reinterpret_cast<uintptr_t>(pages_->Reserve(bytes, alignment)),
+          prim::PageState::kReserved};
 }
 
 bool Arena::Create(prim::PageSource& pages, size_t heap_bytes, size_t block_bytes_per_slice,
-                   prim::RandomStream& random, uintptr_t hint) {
+                   prim::RandomStream& random, uintptr_t hint, std::span<Arena* const> others) {
   const prim::LockGuard guard(lock_);
+  base_ = metadata_ = 0;
+  heap_bytes_ = metadata_bytes_ = 0;
   pages_ = &pages;
   const size_t page = prim::PageSize();
   const size_t slice_count = heap_bytes >> kSliceShift;
   if (slice_count >= kRefusedSpan) return false;
 
-  const Room heap = FindRoom(pages, heap_bytes, kSegmentSize, random, hint);
+  const Room heap = FindRoom(heap_bytes, kSegmentSize, random, hint, others);
   if (heap.start == 0) return false;
   base_ = heap.start;
   heap_bytes_ = heap_bytes;
@@ -70,9 +78,11 @@ bool Arena::Create(prim::PageSource& pages, size_t heap_bytes, size_t block_byte
   const size_t block_bytes = RoundUpTo(
       slice_count * block_bytes_per_slice + std::min(kBlockBytesFixed, heap_bytes / 8), page);
   const size_t info_bytes = RoundUpTo(BlockStore::InfoBytes(block_bytes), page);
-  metadata_bytes_ = 2 * page + slice_bytes + span_bytes + 2 * bits_bytes + info_bytes + block_bytes;
-  const Room metadata = FindRoom(pages, metadata_bytes_, page, random, RandomHint(random));
+  const size_t metadata_bytes =
+      2 * page + slice_bytes + span_bytes + 2 * bits_bytes + info_bytes + block_bytes;
+  const Room metadata = FindRoom(metadata_bytes, page, random, RandomHint(random), others);
   metadata_ = metadata.start;
+  metadata_bytes_ = metadata_bytes;
 
   uintptr_t next = metadata_ + page;
   const auto carve = [&](size_t bytes) {

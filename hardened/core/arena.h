@@ -31,6 +31,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "absl/base/thread_annotations.h"
 #include "hardened/core/block_store.h"
@@ -70,12 +71,13 @@ class Arena {
   // Returns: false when the address space does not allow it; the arena is then unusable.
   // `block_bytes_per_slice` is how much room for blocks of metadata comes with each slice.
   bool Create(prim::PageSource& pages, size_t heap_bytes, size_t block_bytes_per_slice,
-              prim::RandomStream& random) {
-    return Create(pages, heap_bytes, block_bytes_per_slice, random, RandomHint(random));
+              prim::RandomStream& random, std::span<Arena* const> others = {}) {
+    return Create(pages, heap_bytes, block_bytes_per_slice, random, RandomHint(random), others);
   }
-  // The same with the heap at `hint`, where that is free.
+  // The same with the heap at `hint`, where that is free. The places of `others` are not, whatever
+  // is mapped there.
   bool Create(prim::PageSource& pages, size_t heap_bytes, size_t block_bytes_per_slice,
-              prim::RandomStream& random, uintptr_t hint);
+              prim::RandomStream& random, uintptr_t hint, std::span<Arena* const> others = {});
   // Commits the whole heap as one free span, so that no later request sees the arena grow.
   // Requires: nothing was allocated. Returns: false when the kernel refuses.
   bool CommitAll() ABSL_LOCKS_EXCLUDED(lock_);
@@ -170,9 +172,17 @@ class Arena {
     prim::PageState state;
   };
   static uintptr_t RandomHint(prim::RandomStream& random);
-  // At `hint` or another random place; start is 0 when there is none.
-  static Room FindRoom(prim::PageSource& pages, size_t bytes, size_t alignment,
-                       prim::RandomStream& random, uintptr_t hint);
+  // At `hint` or another random place, in no place of this arena and `others`. start is 0 when
+  // there is none.
+  Room FindRoom(size_t bytes, size_t alignment, prim::RandomStream& random, uintptr_t hint,
+                std::span<Arena* const> others) const;
+  // Whether the range overlaps one of the arena's places.
+  bool Occupies(uintptr_t start, size_t bytes) const {
+    const auto overlaps = [=](uintptr_t place, size_t length) {
+      return start < place + length && place < start + bytes;
+    };
+    return overlaps(base_, heap_bytes_) || overlaps(metadata_, metadata_bytes_);
+  }
   void ReleaseRooms() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   enum class Growth : uint8_t { kGrown, kNoRoom, kRefused };

@@ -106,7 +106,9 @@ Arena* HeapState::FindArena(uintptr_t address) const {
 bool HeapState::CreateArena(Arena& arena, size_t bytes, size_t least_bytes) {
   for (;; bytes /= 2) {
     bytes = RoundUpTo(bytes < least_bytes ? least_bytes : bytes, kSegmentSize);
-    if (arena.Create(prim::linux_page_source, bytes, kBlockBytesPerSlice, *random_)) break;
+    if (arena.Create(prim::linux_page_source, bytes, kBlockBytesPerSlice, *random_, Arenas())) {
+      break;
+    }
     if (bytes == RoundUpTo(least_bytes, kSegmentSize)) return false;
   }
   arena.set_purge_policy(heap_constants->options.purge);
@@ -151,7 +153,7 @@ Arena* HeapState::MakeHomeArena(size_t bytes, uintptr_t hint) {
   if (count == kMaxArenas || spare_arena_ == nullptr) return nullptr;
   Arena& arena = *spare_arena_;
   // Blocks of metadata come from where there are some.
-  if (!arena.Create(prim::linux_page_source, bytes, 0, *random_, hint)) return nullptr;
+  if (!arena.Create(prim::linux_page_source, bytes, 0, *random_, hint, Arenas())) return nullptr;
   arena.set_purge_policy(heap_constants->options.purge);
   arena.set_home();
   if (!arena.CommitAll() ||

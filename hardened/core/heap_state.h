@@ -169,6 +169,9 @@ class alignas(4096) HeapState {
  private:
   static constexpr uint32_t kMaxArenas = 256;
 
+  std::span<Arena* const> Arenas() const {
+    return {arenas_.data(), arena_count_.load(std::memory_order_relaxed)};
+  }
   void DrawKey(std::span<std::byte, prim::RandomStream::kKeyBytes> out)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
   // Files `arena`, which is the spare one, and makes another.

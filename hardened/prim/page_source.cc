@@ -165,13 +165,13 @@ GuardKind LinuxPageSource::SettleGuardKind() {
     }
     kernel::Unmap(probe, page);
   }
-  if (kind == GuardKind::kProtect) CountProtectedGuards();
+  if (kind == GuardKind::kProtect) SetProtectLimit();
   guard_kind_.store(kind, std::memory_order_relaxed);
   return kind;
 }
 
-void LinuxPageSource::CountProtectedGuards() {
-  protect_limit_.store(MapLimit() / 4 / 2, std::memory_order_relaxed);
+void LinuxPageSource::SetProtectLimit() {
+  protect_limit_.store(static_cast<uint64_t>(MapLimit() / 4 / 2), std::memory_order_relaxed);
 }
 
 bool LinuxPageSource::ProtectGuard(void* start, size_t bytes) {
@@ -190,31 +190,27 @@ bool LinuxPageSource::ProtectGuard(void* start, size_t bytes) {
 bool LinuxPageSource::InstallGuard(void* start, size_t bytes, GuardChange change) {
   GuardKind kind = guard_kind();
   if (kind == GuardKind::kUnknown) kind = SettleGuardKind();
-  Count(counters_.guard);
-  const int32_t charge = change == GuardChange::kWhole ? 1 : 0;
-  const int32_t live = live_guards_.fetch_add(charge, std::memory_order_relaxed) + charge;
+  // Counted before it is made: racing threads do not pass the limit.
+  if (change == GuardChange::kWhole) Count(counters_.guard);
   if (kind == GuardKind::kAdvice && kernel::Advise(start, bytes, kGuardInstall) == 0) return true;
   // Either no such advice, or forbidden, or refused here (locked pages).
   const bool may_protect = kind == GuardKind::kProtect || CurrentSandbox() == Sandbox::kEntered;
-  if (may_protect && live <= protect_limit_.load(std::memory_order_relaxed) &&
+  if (may_protect && LiveGuards() <= protect_limit_.load(std::memory_order_relaxed) &&
       ProtectGuard(start, bytes)) {
     return true;
   }
-  live_guards_.fetch_sub(charge, std::memory_order_relaxed);
+  if (change == GuardChange::kWhole) counters_.guard.fetch_sub(1, std::memory_order_relaxed);
   Count(counters_.guards_refused);
   return false;
 }
 
 bool LinuxPageSource::RemoveGuard(void* start, size_t bytes, GuardChange change) {
-  Count(counters_.unguard);
   const bool removed = guard_kind() == GuardKind::kProtect
                            ? MakeWritable(start, bytes)
                            : kernel::Advise(start, bytes, kGuardRemove) == 0 ||
                                  // Of either kind then, and forbidden to be removed as it was made.
                                  (CurrentSandbox() == Sandbox::kEntered && MapAnew(start, bytes));
-  if (removed && change == GuardChange::kWhole) {
-    live_guards_.fetch_sub(1, std::memory_order_relaxed);
-  }
+  if (removed && change == GuardChange::kWhole) Count(counters_.unguard);
   return removed;
 }
 
@@ -249,7 +245,7 @@ void LinuxPageSource::LookAtLimits() {
 }
 
 void LinuxPageSource::PrepareForSandbox() {
-  if (guard_kind() == GuardKind::kAdvice) CountProtectedGuards();
+  if (guard_kind() == GuardKind::kAdvice) SetProtectLimit();
   LookAtLimits();
 }
 

@@ -94,6 +94,7 @@ enum class GuardKind : uint8_t {
 };
 
 // Counters of system calls, for deterministic tests. Relaxed; exact when other threads are quiet.
+// guard and unguard: whole guards made and removed.
 struct PageSourceCounters {
   std::atomic<uint64_t> reserve{0}, commit{0}, drop{0}, guard{0}, unguard{0}, move{0}, release{0};
   std::atomic<uint64_t> guards_refused{0};
@@ -142,15 +143,18 @@ class LinuxPageSource final : public PageSource {
 
  private:
   GuardKind SettleGuardKind();
-  void CountProtectedGuards();
+  void SetProtectLimit();
+  uint64_t LiveGuards() const {
+    return counters_.guard.load(std::memory_order_relaxed) -
+           counters_.unguard.load(std::memory_order_relaxed);
+  }
   bool ProtectGuard(void* start, size_t bytes);
 
   std::atomic<GuardKind> guard_kind_{GuardKind::kUnknown};
   std::atomic<bool> rationed_{false};
   std::atomic<char> overcommit_{kNotRead};  // the first letter of the file
-  std::atomic<int32_t> live_guards_{0};     // of both kinds
   // With so many live guards no further one is made by mprotect; each splits a mapping in two.
-  std::atomic<int32_t> protect_limit_{0};
+  std::atomic<uint64_t> protect_limit_{0};
   PageSourceCounters counters_;
 };
 

@@ -701,6 +701,24 @@ TEST(ArenaTest, DescriptorsThatCannotBeMappedLeaveNothingBehind) {
   EXPECT_EQ(pages.mapped_bytes(), 0u);
 }
 
+TEST(ArenaTest, ThePlaceOfAnotherArenaIsTakenWhateverIsMappedThere) {
+  constexpr uintptr_t kHint = uintptr_t{3} << 40;
+  SeededStream random(1);
+  prim::LinuxPageSource pages;
+  Arena first, second, third;
+  ASSERT_TRUE(first.Create(pages, kHeapBytes, kBlockBytesPerSlice, random, kHint));
+  if (first.base() != kHint) GTEST_SKIP() << "addresses cannot be chosen";
+  Arena* const others[] = {&first};
+  ASSERT_TRUE(second.Create(pages, kHeapBytes, kBlockBytesPerSlice, random, kHint, others));
+  EXPECT_FALSE(first.Contains(second.base()) || second.Contains(first.base()));
+  ASSERT_TRUE(third.Create(pages, kHeapBytes, kBlockBytesPerSlice, random,
+                           kHint + kHeapBytes - kSegmentSize, others));
+  EXPECT_FALSE(first.Contains(third.base()));
+  first.Destroy();
+  second.Destroy();
+  third.Destroy();
+}
+
 TEST(ArenaTest, WithoutAPlaceTheKernelChoosesOne) {
   FakePageSource pages;
   SeededStream random(1);
