@@ -3,16 +3,17 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 
+#include "hardened/prim/kernel.h"
 #include "policies/text.h"
 
 namespace hardened::policies {
 namespace {
+
+namespace kernel = prim::kernel;
 
 // ---- Lines
 
@@ -145,14 +146,16 @@ constexpr std::string_view kSuffix = ".policy";
 
 class Descriptor {
  public:
-  explicit Descriptor(int fd) : fd_(fd) {}
+  // Of what kernel::Open() returned.
+  explicit Descriptor(long fd) : fd_(static_cast<int>(fd)) {}
   ~Descriptor() {
-    if (fd_ >= 0) close(fd_);
+    if (fd_ >= 0) kernel::Close(fd_);
   }
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
 
   bool valid() const { return fd_ >= 0; }
+  int error() const { return -fd_; }
   int get() const { return fd_; }
 
  private:
@@ -202,8 +205,8 @@ struct Workspace {
   char text[kMaxPolicyFileBytes + 1];  // one more, to see that a file is too large
 };
 
-Refusal RefusalOfErrno() {
-  switch (errno) {
+Refusal RefusalOfError(int error) {
+  switch (error) {
     case ELOOP:    // a link
     case ENOTDIR:  // a link or a file for a directory
     case ENXIO:    // a socket
@@ -220,22 +223,24 @@ class FileReader {
       : directory_(directory), owner_(owner), program_(program), settings_(settings), sink_(sink) {}
 
   void ReadAll() {
-    const Descriptor directory(open(directory_, kDirectoryFlags));
+    const Descriptor directory(kernel::Open(AT_FDCWD, directory_, kDirectoryFlags));
     if (!directory.valid()) {
-      if (errno != ENOENT) sink_.Refuse(directory_, RefusalOfErrno());
+      if (directory.error() != ENOENT) {
+        sink_.Refuse(directory_, RefusalOfError(directory.error()));
+      }
       return;
     }
     if (!CheckStat(directory.get(), S_IFDIR, directory_)) return;
-    void* const memory = mmap(nullptr, sizeof(Workspace), PROT_READ | PROT_WRITE,
-                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
+    const long mapped = kernel::Map(nullptr, sizeof(Workspace), PROT_READ | PROT_WRITE,
+                                    MAP_PRIVATE | MAP_ANONYMOUS);
+    if (kernel::IsError(mapped)) {
       sink_.Refuse(directory_, Refusal::kCannotRead);
       return;
     }
-    work_ = static_cast<Workspace*>(memory);
+    work_ = reinterpret_cast<Workspace*>(mapped);
     ReadFile(directory.get(), "policy", PathOf("policy"));
     ReadDirectory(directory.get());
-    munmap(memory, sizeof(Workspace));
+    kernel::Unmap(work_, sizeof(Workspace));
   }
 
  private:
@@ -259,7 +264,7 @@ class FileReader {
   // Whether the file is of this type, and nobody but its owner can change it.
   bool CheckStat(int fd, mode_t type, std::string_view path) {
     struct stat status;
-    if (fstat(fd, &status) != 0) return Refuse(path, Refusal::kCannotRead);
+    if (kernel::Stat(fd, &status) != 0) return Refuse(path, Refusal::kCannotRead);
     if ((status.st_mode & S_IFMT) != type) return Refuse(path, Refusal::kNotRegular);
     if (status.st_uid != owner_) return Refuse(path, Refusal::kWrongOwner);
     if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
@@ -274,9 +279,9 @@ class FileReader {
   }
 
   void ReadFile(int directory, const char* name, std::string_view path) {
-    const Descriptor file(openat(directory, name, kFileFlags));
+    const Descriptor file(kernel::Open(directory, name, kFileFlags));
     if (!file.valid()) {
-      if (errno != ENOENT) sink_.Refuse(path, RefusalOfErrno());
+      if (file.error() != ENOENT) sink_.Refuse(path, RefusalOfError(file.error()));
       return;
     }
     if (!CheckStat(file.get(), S_IFREG, path)) return;
@@ -294,8 +299,8 @@ class FileReader {
   // Returns: false when it cannot be read or is too large; *size tells.
   bool ReadText(int fd, size_t* size) {
     while (*size < sizeof(work_->text)) {
-      const ssize_t got = read(fd, work_->text + *size, sizeof(work_->text) - *size);
-      if (got < 0 && errno == EINTR) continue;
+      const long got = kernel::Read(fd, work_->text + *size, sizeof(work_->text) - *size);
+      if (got == -EINTR) continue;
       if (got < 0) return false;
       if (got == 0) return true;
       *size += static_cast<size_t>(got);
@@ -304,9 +309,11 @@ class FileReader {
   }
 
   void ReadDirectory(int parent) {
-    const Descriptor directory(openat(parent, "policy.d", kDirectoryFlags));
+    const Descriptor directory(kernel::Open(parent, "policy.d", kDirectoryFlags));
     if (!directory.valid()) {
-      if (errno != ENOENT) sink_.Refuse(PathOf("policy.d"), RefusalOfErrno());
+      if (directory.error() != ENOENT) {
+        sink_.Refuse(PathOf("policy.d"), RefusalOfError(directory.error()));
+      }
       return;
     }
     if (!CheckStat(directory.get(), S_IFDIR, PathOf("policy.d"))) return;
@@ -322,7 +329,8 @@ class FileReader {
 
   bool ListNames(int fd) {
     for (;;) {
-      const long got = syscall(SYS_getdents64, fd, work_->entries, sizeof(work_->entries));
+      const long got =
+          kernel::SystemCall(SYS_getdents64, fd, work_->entries, sizeof(work_->entries));
       if (got <= 0) return got == 0;
       for (long at = 0; at < got;) {
         const auto* const entry = reinterpret_cast<const DirectoryEntry*>(work_->entries + at);
@@ -382,9 +390,7 @@ std::string_view TextOf(Refusal refusal) {
 
 void ReadPolicyFiles(const char* directory, uid_t owner, std::string_view program,
                      Settings* settings, PolicyFileSink& sink) {
-  const int saved_errno = errno;
   FileReader(directory, owner, program, settings, sink).ReadAll();
-  errno = saved_errno;
 }
 
 }  // namespace hardened::policies

@@ -1,7 +1,6 @@
 #include "hardened/prim/check.h"
 
 #include <signal.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -9,14 +8,13 @@
 #include <cstdlib>
 
 #include "hardened/prim/raw_writer.h"
+#include "hardened/prim/system_info.h"
 
 namespace hardened::prim {
 namespace {
 
 // The thread that is ending the process, 0: none.
 constinit std::atomic<uint64_t> g_dying_thread{0};
-
-uint64_t Self() { return static_cast<uint64_t>(syscall(SYS_gettid)); }
 
 }  // namespace
 
@@ -30,11 +28,11 @@ void CheckFailed(const char* file, int line, const char* condition) {
   abort();
 }
 
-void MarkThreadDying() { g_dying_thread.store(Self(), std::memory_order_relaxed); }
+void MarkThreadDying() { g_dying_thread.store(ThreadId(), std::memory_order_relaxed); }
 
 bool ThreadIsDying() {
   const uint64_t dying = g_dying_thread.load(std::memory_order_relaxed);
-  return dying != 0 && dying == Self();
+  return dying != 0 && dying == ThreadId();
 }
 
 void AbortWithoutHandler() {

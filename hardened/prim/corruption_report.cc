@@ -1,6 +1,5 @@
 #include "hardened/prim/corruption_report.h"
 
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -11,6 +10,8 @@
 #include <cstdlib>
 
 #include "hardened/prim/check.h"
+#include "hardened/prim/kernel.h"
+#include "hardened/prim/system_info.h"
 
 extern "C" {
 [[gnu::used]] constinit hardened::prim::CorruptionReport hardened_last_corruption{};
@@ -95,8 +96,6 @@ void FormatStack(std::string_view title, const uintptr_t* frames, uint32_t count
   }
 }
 
-uint64_t ThreadId() { return static_cast<uint64_t>(syscall(SYS_gettid)); }
-
 void CopyToGlobal(const CorruptionReport& report) {
   CorruptionReport copy = report;
   copy.alloc_stack = nullptr;
@@ -116,8 +115,7 @@ void WriteReport(const CorruptionReport& report) {
 void WaitForFirstReporter() {
   for (int i = 0; i < 200; ++i) {
     const timespec pause = {.tv_sec = 0, .tv_nsec = 10'000'000};
-    // syscall(): nanosleep() is a cancellation point.
-    syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &pause, nullptr);
+    kernel::SystemCall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &pause, nullptr);
   }
 }
 

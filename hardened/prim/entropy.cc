@@ -4,16 +4,15 @@
 #include <linux/random.h>
 #include <sys/auxv.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
 
+#include "hardened/prim/kernel.h"
 #include "hardened/prim/random_stream.h"
 
 namespace hardened::prim {
@@ -25,7 +24,7 @@ constexpr int kMaxInterrupts = 1000;
 constinit std::atomic<uint64_t> g_fallbacks{0};
 constinit std::atomic<uint64_t> g_mix_counter{0};
 
-// Calls read_some(rest) until `out` is full; it returns what read(2) returns.
+// Calls read_some(rest) until `out` is full; it returns what the kernel does for read(2).
 template <typename ReadSome>
 bool FillWith(std::span<std::byte> out, ReadSome read_some) {
   int interrupts = 0;
@@ -33,7 +32,7 @@ bool FillWith(std::span<std::byte> out, ReadSome read_some) {
     const long result = read_some(out);
     if (result > 0) {
       out = out.subspan(static_cast<size_t>(result));
-    } else if (result == 0 || errno != EINTR || ++interrupts > kMaxInterrupts) {
+    } else if (result != -EINTR || ++interrupts > kMaxInterrupts) {
       return false;
     }
   }
@@ -42,32 +41,31 @@ bool FillWith(std::span<std::byte> out, ReadSome read_some) {
 
 bool FillFromKernel(std::span<std::byte> out) {
   return FillWith(out, [](std::span<std::byte> rest) {
-    return syscall(SYS_getrandom, rest.data(), rest.size(), GRND_NONBLOCK);
+    return kernel::SystemCall(SYS_getrandom, rest.data(), rest.size(), GRND_NONBLOCK);
   });
 }
 
 // In a chroot the name may be missing or somebody else's file.
 bool IsUrandom(int fd) {
   struct stat status;
-  return fstat(fd, &status) == 0 && S_ISCHR(status.st_mode) && major(status.st_rdev) == 1 &&
+  return kernel::Stat(fd, &status) == 0 && S_ISCHR(status.st_mode) && major(status.st_rdev) == 1 &&
          minor(status.st_rdev) == 9;
 }
 
 bool FillFromDevice(std::span<std::byte> out) {
-  // syscall(): open(), read() and close() are cancellation points.
-  const long fd = syscall(SYS_openat, AT_FDCWD, "/dev/urandom", O_RDONLY | O_CLOEXEC | O_NOCTTY);
+  const int fd =
+      static_cast<int>(kernel::Open(AT_FDCWD, "/dev/urandom", O_RDONLY | O_CLOEXEC | O_NOCTTY));
   if (fd < 0) return false;
-  const bool filled =
-      IsUrandom(static_cast<int>(fd)) && FillWith(out, [fd](std::span<std::byte> rest) {
-        return syscall(SYS_read, fd, rest.data(), rest.size());
-      });
-  syscall(SYS_close, fd);
+  const bool filled = IsUrandom(fd) && FillWith(out, [fd](std::span<std::byte> rest) {
+                        return kernel::Read(fd, rest.data(), rest.size());
+                      });
+  kernel::Close(fd);
   return filled;
 }
 
 uint64_t Nanoseconds(clockid_t clock) {
   timespec time = {};
-  clock_gettime(clock, &time);
+  kernel::ReadClock(clock, &time);
   return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
 }
 
@@ -89,13 +87,13 @@ void FillFromMix(std::span<std::byte> out) {
   pool.realtime = Nanoseconds(CLOCK_REALTIME);
   pool.monotonic = Nanoseconds(CLOCK_MONOTONIC);
   pool.counter = g_mix_counter.fetch_add(1, std::memory_order_relaxed);
-  pool.process = static_cast<uint64_t>(syscall(SYS_getpid));
-  pool.thread = static_cast<uint64_t>(syscall(SYS_gettid));
+  pool.process = static_cast<uint64_t>(kernel::SystemCall(SYS_getpid));
+  pool.thread = static_cast<uint64_t>(kernel::SystemCall(SYS_gettid));
   pool.stack = reinterpret_cast<uintptr_t>(&pool);
   pool.code = reinterpret_cast<uintptr_t>(&FillFromMix);
-  pool.libc = reinterpret_cast<uintptr_t>(&clock_gettime);
+  pool.libc = reinterpret_cast<uintptr_t>(&getauxval);
   for (uint64_t& sample : pool.jitter) {
-    syscall(SYS_getppid);  // a round trip whose length varies
+    kernel::SystemCall(SYS_getppid);  // a round trip whose length varies
     sample = Nanoseconds(CLOCK_MONOTONIC);
   }
 
@@ -111,12 +109,9 @@ void FillFromMix(std::span<std::byte> out) {
 }  // namespace
 
 void FillEntropy(std::span<std::byte> out) {
-  const int saved_errno = errno;
-  if (!FillFromKernel(out)) {
-    g_fallbacks.fetch_add(1, std::memory_order_relaxed);
-    if (!FillFromDevice(out)) FillFromMix(out);
-  }
-  errno = saved_errno;
+  if (FillFromKernel(out)) return;
+  g_fallbacks.fetch_add(1, std::memory_order_relaxed);
+  if (!FillFromDevice(out)) FillFromMix(out);
 }
 
 uint64_t EntropyFallbacks() { return g_fallbacks.load(std::memory_order_relaxed); }

@@ -6,6 +6,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "hardened/prim/kernel.h"
+
 // Set by glibc's loader before anything runs; the address of argc. Absent in musl.
 extern "C" [[gnu::weak]] void* __libc_stack_end;
 
@@ -84,7 +86,10 @@ bool RunsWithRaisedPrivileges() {
   errno = 0;
   bool raised = getauxval(AT_SECURE) != 0;
   // No such entry: decide as the kernel would.
-  if (!raised && errno != 0) raised = getuid() != geteuid() || getgid() != getegid();
+  if (!raised && errno != 0) {
+    raised = kernel::SystemCall(SYS_getuid) != kernel::SystemCall(SYS_geteuid) ||
+             kernel::SystemCall(SYS_getgid) != kernel::SystemCall(SYS_getegid);
+  }
   errno = saved_errno;
   return raised;
 }

@@ -1,13 +1,11 @@
 #include "hardened/prim/lock.h"
 
 #include <linux/futex.h>
-#include <sched.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <cerrno>
 
 #include "hardened/prim/check.h"
+#include "hardened/prim/kernel.h"
 
 namespace hardened::prim {
 namespace {
@@ -27,7 +25,8 @@ inline void Pause() {
 
 long Futex(std::atomic<uint32_t>* word, int operation, uint32_t value) {
   static_assert(sizeof(*word) == sizeof(uint32_t));
-  return syscall(SYS_futex, word, operation | FUTEX_PRIVATE_FLAG, value, nullptr, nullptr, 0);
+  return kernel::SystemCall(SYS_futex, word, operation | FUTEX_PRIVATE_FLAG, value, nullptr,
+                            nullptr, 0);
 }
 
 }  // namespace
@@ -37,25 +36,21 @@ void Lock::AcquireSlow() {
     Pause();
     if (state_.load(std::memory_order_relaxed) == kFree && TryTake()) return;
   }
-  // The holder may be this very thread: it died under the lock, and a SIGABRT handler of the program
-  // came back for memory.
+  // The holder may be this very thread: it died under the lock, and a SIGABRT handler of the
+  // program came back for memory.
   if (ThreadIsDying()) AbortWithoutHandler();
-  const int saved_errno = errno;
   // Pairs with the release exchange in Release(). Taking the lock as kContended may cause one
   // needless wake-up; taking it as kHeld could lose one.
   while (state_.exchange(kContended, std::memory_order_acquire) != kFree) {
     const long result = Futex(&state_, FUTEX_WAIT, kContended);
     // EAGAIN: released meanwhile. EINTR: a signal. Anything else: no futex here.
-    if (result != 0 && errno != EAGAIN && errno != EINTR) sched_yield();
+    if (result != 0 && result != -EAGAIN && result != -EINTR) kernel::SystemCall(SYS_sched_yield);
   }
-  errno = saved_errno;
 }
 
 void Lock::Wake() {
-  const int saved_errno = errno;
   // Refused by a sandbox: then nobody sleeps either, see AcquireSlow().
   Futex(&state_, FUTEX_WAKE, 1);
-  errno = saved_errno;
 }
 
 }  // namespace hardened::prim

@@ -3,10 +3,9 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "hardened/prim/kernel.h"
 #include "hardened/prim/system_info.h"
 
 namespace hardened::prim {
@@ -22,17 +21,6 @@ constexpr int kDropLocked = 24;  // MADV_DONTNEED_LOCKED, Linux 5.18
 constexpr int32_t kDefaultMapLimit = 65530;
 
 constexpr int kReserveFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-
-class ErrnoKeeper {
- public:
-  ErrnoKeeper() : saved_(errno) {}
-  ~ErrnoKeeper() { errno = saved_; }
-  ErrnoKeeper(const ErrnoKeeper&) = delete;
-  ErrnoKeeper& operator=(const ErrnoKeeper&) = delete;
-
- private:
-  const int saved_;
-};
 
 int32_t MapLimit() {
   char text[16] = {};
@@ -54,6 +42,12 @@ void ClearByHand(void* start, size_t bytes) {
   }
 }
 
+// Fresh read/write pages in place of what is there.
+bool MapAnew(void* start, size_t bytes) {
+  return kernel::Map(start, bytes, PROT_READ | PROT_WRITE, kReserveFlags | MAP_FIXED) ==
+         reinterpret_cast<long>(start);
+}
+
 void Count(std::atomic<uint64_t>& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
 
 }  // namespace
@@ -61,45 +55,40 @@ void Count(std::atomic<uint64_t>& counter) { counter.fetch_add(1, std::memory_or
 constinit LinuxPageSource linux_page_source;
 
 void* LinuxPageSource::Reserve(size_t bytes, size_t alignment, uintptr_t hint) {
-  const ErrnoKeeper keep_errno;
   const size_t page = PageSize();
   const size_t extra = alignment > page ? alignment - page : 0;
   if (bytes > SIZE_MAX - extra) return nullptr;
   Count(counters_.reserve);
   void* hinted = reinterpret_cast<void*>(hint & ~(page - 1));
-  void* got = mmap(hinted, bytes + extra, PROT_NONE, kReserveFlags, -1, 0);
-  if (got == MAP_FAILED) return nullptr;
-  const uintptr_t start = reinterpret_cast<uintptr_t>(got);
+  const long got = kernel::Map(hinted, bytes + extra, PROT_NONE, kReserveFlags);
+  if (kernel::IsError(got)) return nullptr;
+  const uintptr_t start = static_cast<uintptr_t>(got);
   const uintptr_t aligned = RoundUp(start, alignment);
-  if (aligned > start) munmap(got, aligned - start);
+  if (aligned > start) kernel::Unmap(reinterpret_cast<void*>(start), aligned - start);
   const size_t tail = extra - (aligned - start);
-  if (tail > 0) munmap(reinterpret_cast<void*>(aligned + bytes), tail);
+  if (tail > 0) kernel::Unmap(reinterpret_cast<void*>(aligned + bytes), tail);
   return reinterpret_cast<void*>(aligned);
 }
 
 bool LinuxPageSource::MakeReadable(void* start, size_t bytes) {
-  const ErrnoKeeper keep_errno;
   Count(counters_.commit);
-  return mprotect(start, bytes, PROT_READ) == 0;
+  return kernel::Protect(start, bytes, PROT_READ) == 0;
 }
 
 bool LinuxPageSource::Commit(void* start, size_t bytes) {
-  const ErrnoKeeper keep_errno;
   Count(counters_.commit);
-  if (mprotect(start, bytes, PROT_READ | PROT_WRITE) == 0) return true;
+  const long result = kernel::Protect(start, bytes, PROT_READ | PROT_WRITE);
+  if (result == 0) return true;
   // No memory: nor would mmap() have any, and it may unmap the pages before it says so.
-  if (errno == ENOMEM) return false;
+  if (result == -ENOMEM) return false;
   // Denied by a seccomp filter. New pages in their place are none that ExcludeFromDumps() knew.
-  if (mmap(start, bytes, PROT_READ | PROT_WRITE, kReserveFlags | MAP_FIXED, -1, 0) != start) {
-    return false;
-  }
-  madvise(start, bytes, MADV_DONTDUMP);
+  if (!MapAnew(start, bytes)) return false;
+  kernel::Advise(start, bytes, MADV_DONTDUMP);
   return true;
 }
 
 bool LinuxPageSource::MakeWritable(void* start, size_t bytes) {
-  const ErrnoKeeper keep_errno;
-  return mprotect(start, bytes, PROT_READ | PROT_WRITE) == 0;
+  return kernel::Protect(start, bytes, PROT_READ | PROT_WRITE) == 0;
 }
 
 void* LinuxPageSource::MakeSecretPages(size_t bytes) {
@@ -117,15 +106,13 @@ void* LinuxPageSource::MakeSecretPages(size_t bytes) {
 }
 
 void LinuxPageSource::WipeOnFork(void* start, size_t bytes) {
-  const ErrnoKeeper keep_errno;
-  madvise(start, bytes, MADV_WIPEONFORK);
+  kernel::Advise(start, bytes, MADV_WIPEONFORK);
 }
 
 bool LinuxPageSource::Drop(void* start, size_t bytes) {
-  const ErrnoKeeper keep_errno;
   Count(counters_.drop);
   // Refused on locked pages (mlockall) and by seccomp filters: the pages keep their contents.
-  return madvise(start, bytes, MADV_DONTNEED) == 0;
+  return kernel::Advise(start, bytes, MADV_DONTNEED) == 0;
 }
 
 // A guard is believed only when an access to it was seen to fault: emulators answer 0 to the
@@ -133,15 +120,16 @@ bool LinuxPageSource::Drop(void* start, size_t bytes) {
 GuardKind LinuxPageSource::SettleGuardKind() {
   GuardKind kind = GuardKind::kProtect;
   const size_t page = PageSize();
-  void* probe = mmap(nullptr, page, PROT_READ | PROT_WRITE, kReserveFlags, -1, 0);
-  if (probe != MAP_FAILED) {
-    if (madvise(probe, page, kGuardInstall) == 0 &&
-        syscall(SYS_clock_gettime, CLOCK_MONOTONIC, probe) == -1 && errno == EFAULT &&
-        madvise(probe, page, kGuardRemove) == 0 &&
-        syscall(SYS_clock_gettime, CLOCK_MONOTONIC, probe) == 0) {
+  const long mapped = kernel::Map(nullptr, page, PROT_READ | PROT_WRITE, kReserveFlags);
+  if (!kernel::IsError(mapped)) {
+    void* const probe = reinterpret_cast<void*>(mapped);
+    if (kernel::Advise(probe, page, kGuardInstall) == 0 &&
+        kernel::SystemCall(SYS_clock_gettime, CLOCK_MONOTONIC, probe) == -EFAULT &&
+        kernel::Advise(probe, page, kGuardRemove) == 0 &&
+        kernel::SystemCall(SYS_clock_gettime, CLOCK_MONOTONIC, probe) == 0) {
       kind = GuardKind::kAdvice;
     }
-    munmap(probe, page);
+    kernel::Unmap(probe, page);
   }
   if (kind == GuardKind::kProtect) {
     protect_budget_.store(MapLimit() / 4 / 2, std::memory_order_relaxed);
@@ -151,24 +139,24 @@ GuardKind LinuxPageSource::SettleGuardKind() {
 }
 
 bool LinuxPageSource::InstallGuard(void* start, size_t bytes, GuardChange change) {
-  const ErrnoKeeper keep_errno;
   GuardKind kind = guard_kind();
   if (kind == GuardKind::kUnknown) kind = SettleGuardKind();
   Count(counters_.guard);
-  if (kind == GuardKind::kAdvice && madvise(start, bytes, kGuardInstall) == 0) return true;
+  if (kind == GuardKind::kAdvice && kernel::Advise(start, bytes, kGuardInstall) == 0) return true;
   // Either no such advice, or refused here (locked pages).
   if (kind == GuardKind::kProtect) {
     const int32_t charge = change == GuardChange::kWhole ? 1 : 0;
     if (protect_budget_.fetch_sub(charge, std::memory_order_relaxed) >= charge &&
-        mprotect(start, bytes, PROT_NONE) == 0) {
-      if (madvise(start, bytes, MADV_DONTNEED) == 0 || madvise(start, bytes, kDropLocked) == 0) {
+        kernel::Protect(start, bytes, PROT_NONE) == 0) {
+      if (kernel::Advise(start, bytes, MADV_DONTNEED) == 0 ||
+          kernel::Advise(start, bytes, kDropLocked) == 0) {
         return true;
       }
       // Refused on locked pages (mlockall) of older kernels and by seccomp filters. The promise is
       // zero contents after RemoveGuard(). When that is refused, the guard stays for ever.
-      if (mprotect(start, bytes, PROT_READ | PROT_WRITE) != 0) return true;
+      if (kernel::Protect(start, bytes, PROT_READ | PROT_WRITE) != 0) return true;
       ClearByHand(start, bytes);
-      if (mprotect(start, bytes, PROT_NONE) == 0) return true;
+      if (kernel::Protect(start, bytes, PROT_NONE) == 0) return true;
     }
     protect_budget_.fetch_add(charge, std::memory_order_relaxed);
   }
@@ -177,35 +165,31 @@ bool LinuxPageSource::InstallGuard(void* start, size_t bytes, GuardChange change
 }
 
 bool LinuxPageSource::RemoveGuard(void* start, size_t bytes, GuardChange change) {
-  const ErrnoKeeper keep_errno;
   Count(counters_.unguard);
-  if (guard_kind() == GuardKind::kAdvice) return madvise(start, bytes, kGuardRemove) == 0;
-  if (mprotect(start, bytes, PROT_READ | PROT_WRITE) != 0) return false;
+  if (guard_kind() == GuardKind::kAdvice) return kernel::Advise(start, bytes, kGuardRemove) == 0;
+  if (kernel::Protect(start, bytes, PROT_READ | PROT_WRITE) != 0) return false;
   if (change == GuardChange::kWhole) protect_budget_.fetch_add(1, std::memory_order_relaxed);
   return true;
 }
 
 bool LinuxPageSource::MovePages(void* from, void* to, size_t bytes) {
-  const ErrnoKeeper keep_errno;
   Count(counters_.move);
-  return mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to;
+  return kernel::Remap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) ==
+         reinterpret_cast<long>(to);
 }
 
 bool LinuxPageSource::Renew(void* start, size_t bytes) {
-  const ErrnoKeeper keep_errno;
   Count(counters_.reserve);
-  return mmap(start, bytes, PROT_READ | PROT_WRITE, kReserveFlags | MAP_FIXED, -1, 0) == start;
+  return MapAnew(start, bytes);
 }
 
 void LinuxPageSource::ExcludeFromDumps(void* start, size_t bytes) {
-  const ErrnoKeeper keep_errno;
-  madvise(start, bytes, MADV_DONTDUMP);
+  kernel::Advise(start, bytes, MADV_DONTDUMP);
 }
 
 void LinuxPageSource::Release(void* start, size_t bytes) {
-  const ErrnoKeeper keep_errno;
   Count(counters_.release);
-  munmap(start, bytes);
+  kernel::Unmap(start, bytes);
 }
 
 }  // namespace hardened::prim

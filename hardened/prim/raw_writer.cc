@@ -1,11 +1,10 @@
 #include "hardened/prim/raw_writer.h"
 
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+
+#include "hardened/prim/kernel.h"
 
 namespace hardened::prim {
 
@@ -48,21 +47,18 @@ RawWriter& RawWriter::Padded(std::string_view text, size_t width) {
 }
 
 bool RawWriter::Flush(int fd) {
-  const int saved_errno = errno;
   size_t written = 0;
   while (written < size_) {
-    // syscall() and not write(): write() is a cancellation point, and malloc must not be one.
-    const long result = syscall(SYS_write, fd, buffer_.data() + written, size_ - written);
+    const long result = kernel::Write(fd, buffer_.data() + written, size_ - written);
     if (result > 0) {
       written += static_cast<size_t>(result);
-    } else if (result == 0 || errno != EINTR) {
+    } else if (result != -EINTR) {
       break;
     }
   }
   const bool complete = written == size_;
   size_ = 0;
   truncated_ = false;
-  errno = saved_errno;
   return complete;
 }
 

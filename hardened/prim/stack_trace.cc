@@ -1,11 +1,11 @@
 #include "hardened/prim/stack_trace.h"
 
 #include <pthread.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
+
+#include "hardened/prim/kernel.h"
 
 // Set by glibc's loader: the end of the main thread's frames. Absent in musl.
 extern "C" [[gnu::weak]] void* __libc_stack_end;
@@ -42,11 +42,15 @@ enum class Probe : uint8_t { kReadable, kUnreadable, kNoAnswer };
 Probe ProbeWord(uintptr_t address) {
   constexpr int kImpossibleHow = ~0;
   constexpr size_t kKernelMaskBytes = 8;
-  if (syscall(SYS_rt_sigprocmask, kImpossibleHow, address, nullptr, kKernelMaskBytes) == 0) {
-    return Probe::kNoAnswer;
+  switch (
+      kernel::SystemCall(SYS_rt_sigprocmask, kImpossibleHow, address, nullptr, kKernelMaskBytes)) {
+    case -EINVAL:
+      return Probe::kReadable;
+    case -EFAULT:
+      return Probe::kUnreadable;
+    default:
+      return Probe::kNoAnswer;
   }
-  if (errno == EINVAL) return Probe::kReadable;
-  return errno == EFAULT ? Probe::kUnreadable : Probe::kNoAnswer;
 }
 
 enum class Reliability : uint8_t { kUnknown, kNo, kYes };
@@ -83,8 +87,8 @@ uintptr_t StackLimit(uintptr_t frame) {
 }
 
 // Reads stack words that are nobody's objects: sanitizers have no say in them.
-__attribute__((no_sanitize("address"))) __attribute__((no_sanitize("thread"))) Frame
-ReadFrame(uintptr_t frame) {
+__attribute__((no_sanitize("address"))) __attribute__((no_sanitize("thread"))) Frame ReadFrame(
+    uintptr_t frame) {
   const auto* const words = reinterpret_cast<const volatile uintptr_t*>(frame);
   return {.caller = words[0], .return_address = words[1]};
 }
@@ -92,10 +96,7 @@ ReadFrame(uintptr_t frame) {
 }  // namespace
 
 bool IsReadableWord(uintptr_t address) {
-  const int saved_errno = errno;
-  const bool readable = ProbesAreReliable() && ProbeWord(address) == Probe::kReadable;
-  errno = saved_errno;
-  return readable;
+  return ProbesAreReliable() && ProbeWord(address) == Probe::kReadable;
 }
 
 size_t CaptureStack(std::span<uintptr_t> frames) {

@@ -1,14 +1,13 @@
 #include "hardened/prim/system_info.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <sys/auxv.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <atomic>
+
+#include "hardened/prim/kernel.h"
 
 namespace hardened::prim {
 namespace {
@@ -26,13 +25,11 @@ size_t MappedPages() {
 
 }  // namespace
 
-// Through syscall(): open, read and close of libc are cancellation points, and the caller may hold
-// a lock.
 size_t ReadSmallFile(const char* path, char* out, size_t size) {
-  const long fd = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+  const int fd = static_cast<int>(kernel::Open(AT_FDCWD, path, O_RDONLY | O_CLOEXEC));
   if (fd < 0) return 0;
-  const long got = syscall(SYS_read, fd, out, size);
-  syscall(SYS_close, fd);
+  const long got = kernel::Read(fd, out, size);
+  kernel::Close(fd);
   return got > 0 ? static_cast<size_t>(got) : 0;
 }
 
@@ -48,23 +45,25 @@ size_t PageSize() {
 }
 
 size_t AddressSpaceLeft() {
-  const int saved_errno = errno;
-  rlimit limit;
-  size_t left = SIZE_MAX;
-  if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
-    const size_t used = MappedPages() * PageSize();
-    left = limit.rlim_cur > used ? limit.rlim_cur - used : 0;
+  struct {
+    uint64_t current;
+    uint64_t most;
+  } limit;
+  constexpr uint64_t kInfinity = ~uint64_t{0};
+  if (kernel::SystemCall(SYS_prlimit64, 0, RLIMIT_AS, nullptr, &limit) != 0 ||
+      limit.current == kInfinity) {
+    return SIZE_MAX;
   }
-  errno = saved_errno;
-  return left;
+  const size_t used = MappedPages() * PageSize();
+  return limit.current > used ? limit.current - used : 0;
 }
 
 uint64_t CoarseMilliseconds() {
   timespec now;
-  if (clock_gettime(CLOCK_MONOTONIC_COARSE, &now) != 0) return 0;
+  if (kernel::ReadClock(CLOCK_MONOTONIC_COARSE, &now) != 0) return 0;
   return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1000000;
 }
 
-uint64_t ThreadId() { return static_cast<uint64_t>(syscall(SYS_gettid)); }
+uint64_t ThreadId() { return static_cast<uint64_t>(kernel::SystemCall(SYS_gettid)); }
 
 }  // namespace hardened::prim

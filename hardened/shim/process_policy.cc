@@ -1,6 +1,7 @@
 #include "hardened/shim/process_policy.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/auxv.h>
 #include <unistd.h>
 
@@ -8,6 +9,7 @@
 
 #include "hardened/heap_plugs.h"
 #include "hardened/prim/environment.h"
+#include "hardened/prim/kernel.h"
 #include "hardened/prim/lock.h"
 #include "hardened/prim/raw_writer.h"
 #include "hardened/shim/active_heap.h"
@@ -81,7 +83,7 @@ class Teller final : public policies::PolicyFileSink, public policies::Rejection
 
 // The path of this process's executable, in `buffer`; empty when the system does not tell.
 std::string_view ExecutablePath(char* buffer, size_t capacity) {
-  const ssize_t length = readlink("/proc/self/exe", buffer, capacity);
+  const long length = prim::kernel::ReadLink("/proc/self/exe", buffer, capacity);
   if (length > 0 && static_cast<size_t>(length) < capacity) {
     return {buffer, static_cast<size_t>(length)};
   }
@@ -131,7 +133,10 @@ void ReadProgram(policies::Settings* settings, Teller& teller) {
 
 void ReadFiles(policies::Settings* settings, Teller& teller) {
   // On a system without policy files this is all: one system call.
-  if (access(policies::kPolicyDirectory, F_OK) != 0 && errno == ENOENT) return;
+  if (prim::kernel::SystemCall(SYS_faccessat, AT_FDCWD, policies::kPolicyDirectory, F_OK) ==
+      -ENOENT) {
+    return;
+  }
   char buffer[4096];
   policies::ReadPolicyFiles(policies::kPolicyDirectory, /*owner=*/0,
                             ExecutablePath(buffer, sizeof(buffer)), settings, teller);
