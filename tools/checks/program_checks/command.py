@@ -68,9 +68,10 @@ def run_once(program, library, work):
             program.run(run)
             run.check_left()
         except (Failure, Timeout, OSError) as failure:
-            # A report says more than what followed from it.
+            # A report or a crash says more than what followed from it.
             try:
                 run.check_errors()
+                run.note_ended()
             except Failure as report:
                 raise Failure(f"{report}\n{failure}") from None
             raise
