@@ -137,6 +137,13 @@ def reap():
     return ended
 
 
+def comm(pid):
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 def alive(pid):
     return stat_of(pid)[:1] not in ([], ["Z"], ["X"])
 
@@ -171,9 +178,9 @@ def describe(pid):
     """A process for a message: its command line, or its name when it has none left."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-        return f"{pid} ({words or Path(f'/proc/{pid}/comm').read_text().strip()})"
     except OSError:
-        return str(pid)
+        words = ""
+    return f"{pid} ({words or comm(pid)})"
 
 
 def wait_until(condition, seconds, what):
@@ -207,7 +214,8 @@ class Run:
     def __init__(self, directory, library, shared):
         self.dir, self.library, self.shared = Path(directory), library, shared
         self.text = []  # what is compared
-        self.errors = []  # files that caught stderr of preloaded processes, and logs
+        self.errors = []  # files that caught stderr of preloaded processes
+        self.logs = []  # files that servers write to
         self.statuses = {}  # of adopted processes that have ended
         self.env = {
             "PATH": PATH, "HOME": str(self.dir), "TMPDIR": f"{self.dir}/tmp", "LC_ALL": "C.UTF-8", "TZ": "UTC",
@@ -241,7 +249,7 @@ class Run:
     def log(self, name):
         """A file that a preloaded server will write to: it must hold neither a report nor a crash. Returns its path."""
         path = self.dir / name
-        self.errors.append(path)
+        self.logs.append(path)
         return path
 
     # --- processes
@@ -270,11 +278,14 @@ class Run:
     def finish(self, process, timeout):
         """Waits for a process, then ends what is left of its group. Returns its exit status."""
         try:
-            return process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise Timeout(f"{Path(process.args[0]).name} after {timeout} s") from None
+            self.wait(process, timeout, Path(process.args[0]).name)
+            return process.returncode
         finally:
             end_group(process.pid)
+
+    def wait(self, process, seconds, what):
+        """Waits for a child; adopted processes that end meanwhile must not be waited for by others as zombies."""
+        wait_until(lambda: self.note_ended() or process.poll() is not None, seconds, what)
 
     def call(self, *argv, timeout=120, status=0, normalise=lambda text: text, **more):
         """Runs a process to its end, adds its output to what is compared and returns it. Status None: any."""
@@ -295,6 +306,7 @@ class Run:
     def serve(self, *argv, ready, **more):
         """Starts a server that stays this process's child and waits until ready() holds."""
         process = self.start(*argv, **more)
+        self.logs.append(process.err)
 
         def is_ready():
             if process.poll() is not None:
@@ -311,13 +323,11 @@ class Run:
         Returns: the process `name` whose parent is this one, once ready() holds.
         """
         process = self.start(*argv, **more)
-        try:
-            status = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise Timeout(f"{argv[0]} did not become a daemon after {timeout} s") from None
+        self.logs.append(process.err)
+        self.wait(process, timeout, f"{argv[0]} did not become a daemon")
         groups.pop(process.pid)  # some daemons stay in the group of their first process
-        if status != 0:
-            raise Failure(f"{argv[0]} ended with {status}\n{tail(process.out)}{tail(process.err)}{''.join(map(tail, self.errors))}")
+        if process.returncode != 0:
+            raise Failure(f"{argv[0]} ended with {process.returncode}\n{tail(process.out)}{''.join(map(tail, self.logs))}")
 
         def is_ready():
             self.note_ended()
@@ -328,12 +338,16 @@ class Run:
         return self.find(name)
 
     def find(self, name):
-        """The adopted process of that name."""
-        self.note_ended()
-        named = [pid for pid in descendants() if stat_of(pid)[1:2] == [str(os.getpid())]
-                 and Path(f"/proc/{pid}/comm").read_text().strip() == name[:15]]
-        self.check(len(named) == 1, f"{len(named)} daemons are called {name}: {[describe(pid) for pid in sorted(descendants())]}")
-        return named[0]
+        """The adopted process of that name; one that executes itself again gets some seconds."""
+        def named():
+            self.note_ended()
+            return [pid for pid in descendants() if stat_of(pid)[1:2] == [str(os.getpid())] and comm(pid) == name[:15]]
+
+        try:
+            wait_until(lambda: len(named()) == 1, 10, "")
+        except Timeout:
+            raise Failure(f"not one daemon is called {name}: {[describe(pid) for pid in sorted(descendants())]}") from None
+        return named()[0]
 
     def check_loaded(self, pid):
         # An installed libhardened.so may be a link; maps has the file's own name.
@@ -403,9 +417,9 @@ class Run:
 
     def check_errors(self):
         """No preloaded process may have reported anything, nor may ld.so; no server may have lost a worker."""
-        for path in filter(Path.exists, self.errors):
+        for path in filter(Path.exists, self.errors + self.logs):
             for line in path.read_text(errors="replace").splitlines():
-                if REPORT.search(line) or CRASH.search(line):
+                if REPORT.search(line) or path in self.logs and CRASH.search(line):
                     raise Failure(f"{path.name}: {line}")
 
 
