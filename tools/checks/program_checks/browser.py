@@ -5,7 +5,8 @@ import os
 from .harness import DATA, Program
 
 FLAGS = ["--headless", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--no-default-browser-check", "--proxy-server=127.0.0.1:9", "--timeout=60000"]
+         "--disable-component-update", "--disable-sync", "--no-default-browser-check",
+         "--proxy-server=127.0.0.1:9", "--timeout=60000"]
 
 
 def chromium(run):

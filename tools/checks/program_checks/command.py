@@ -33,8 +33,8 @@ def install(program):
         apt = sudo + ["env", "RUNLEVEL=1", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
         for words in (["install"], ["update"], ["install"]):
             try:
-                subprocess.run(apt + ["-qq", "-y"] + words + (["--no-install-recommends"] + program.packages
-                               if words == ["install"] else []), capture_output=True, stdin=subprocess.DEVNULL, timeout=900)
+                more = ["--no-install-recommends"] + program.packages if words == ["install"] else []
+                subprocess.run(apt + ["-qq", "-y"] + words + more, capture_output=True, stdin=subprocess.DEVNULL, timeout=900)
             except (OSError, subprocess.TimeoutExpired):
                 return False
             if installed(program):
@@ -143,7 +143,8 @@ def check_program(program, libraries, work, count):
         state, plain = verdict(program, None, work, None)
     for label, path in libraries.items():
         if state != "ok":
-            tell(label, state if state in ("skipped", "not installed") else f"{state} plain", time.monotonic() - start, plain)
+            what = state if state in ("skipped", "not installed") else f"{state} plain"
+            tell(label, what, time.monotonic() - start, plain)
             continue
         start = time.monotonic()
         result, text = verdict(program, path, work, plain)

@@ -33,7 +33,7 @@ LEFT_SECONDS = 15  # until the last process of a program is gone after that
 # A report is a line of its own in a stream and may have a prefix (a time, a name) in a log.
 REPORT = re.compile(r"hardened: (?!/)|cannot be preloaded")
 # What servers write of a worker that died.
-CRASH = re.compile(r"(?:exit(?:ed|ing)?|terminated|killed|died|dumped) (?:\S+ ){0,3}(?:on |by |with |due to )?signal:? \(?\d"
+CRASH = re.compile(r"(?:exit(?:ed|ing)?|terminated|killed|died) (?:\S+ ){0,3}(?:on |by |with |due to )?signal:? \(?\d"
                    r"|exit signal \w|Segmentation fault|core dumped|killed by signal (?!15)\d")
 CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGSYS, signal.SIGTRAP}
 
@@ -163,7 +163,7 @@ def has_loaded(pid, name):
 
 
 def is_secure(pid):
-    """Whether ld.so took LD_PRELOAD away from a process or one above it: it was started with real and effective users apart."""
+    """Whether ld.so took LD_PRELOAD from a process or one above it: its real and effective users differ at its start."""
     while pid not in (os.getpid(), 0):
         try:
             if (AT_SECURE, 1) in struct.iter_unpack("@LL", Path(f"/proc/{pid}/auxv").read_bytes()):
@@ -293,7 +293,8 @@ class Run:
         got = self.finish(process, timeout)
         text = normalise(process.out.read_bytes().decode(errors="backslashreplace"))
         if status is not None and got != status:
-            raise Failure(f"{Path(process.args[0]).name}: exit status {got}, expected {status}\n{text[-1500:]}\n{tail(process.err)}")
+            raise Failure(f"{Path(process.args[0]).name}: exit status {got}, expected {status}\n{text[-1500:]}\n"
+                          + tail(process.err))
         self.text.append(text)
         return text
 
@@ -327,7 +328,8 @@ class Run:
         self.wait(process, timeout, f"{argv[0]} did not become a daemon")
         groups.pop(process.pid)  # some daemons stay in the group of their first process
         if process.returncode != 0:
-            raise Failure(f"{argv[0]} ended with {process.returncode}\n{tail(process.out)}{''.join(map(tail, self.logs))}")
+            said = "".join(map(tail, [process.out, *self.logs]))
+            raise Failure(f"{argv[0]} ended with {process.returncode}\n{said}")
 
         def is_ready():
             self.note_ended()
@@ -346,7 +348,8 @@ class Run:
         try:
             wait_until(lambda: len(named()) == 1, 10, "")
         except Timeout:
-            raise Failure(f"not one daemon is called {name}: {[describe(pid) for pid in sorted(descendants())]}") from None
+            all_of_them = [describe(pid) for pid in sorted(descendants())]
+            raise Failure(f"not one daemon is called {name}: {all_of_them}") from None
         return named()[0]
 
     def check_loaded(self, pid):

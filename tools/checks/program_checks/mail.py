@@ -13,6 +13,27 @@ from .harness import LOOPBACK, Program, free_port, listens, wait_until
 BODY = "".join(f"line {i} of a message {'x' * (i % 60)}\r\n" for i in range(500))
 
 
+# Debian's, without chroots: what a folder of this check does not have.
+MASTER = """
+{listen}  inet  n  -  n  -  -  smtpd
+pickup  unix  n  -  n  60  1  pickup
+cleanup  unix  n  -  n  -  0  cleanup
+qmgr  unix  n  -  n  300  1  qmgr
+tlsmgr  unix  -  -  n  1000?  1  tlsmgr
+rewrite  unix  -  -  n  -  -  trivial-rewrite
+bounce  unix  -  -  n  -  0  bounce
+defer  unix  -  -  n  -  0  bounce
+trace  unix  -  -  n  -  0  bounce
+proxymap  unix  -  -  n  -  -  proxymap
+anvil  unix  -  -  n  -  1  anvil
+scache  unix  -  -  n  -  1  scache
+showq  unix  n  -  n  -  -  showq
+error  unix  -  -  n  -  -  error
+virtual  unix  -  n  n  -  -  virtual
+postlog  unix-dgram  n  -  n  -  1  postlogd
+"""
+
+
 def message(number):
     return f"From: a@example.org\r\nTo: b@example.org\r\nSubject: number {number}\r\n\r\n{BODY}"
 
@@ -120,12 +141,7 @@ alias_database =
 smtpd_relay_restrictions = permit_mynetworks, reject
 header_checks = regexp:{run.write('etc/checks', '/^Subject: refused/ REJECT no' + chr(10))}
 """)
-    services = {"pickup": "unix n - n 60 1", "cleanup": "unix n - n - 0", "qmgr": "unix n - n 300 1", "tlsmgr": "unix - - n 1000? 1",
-                "rewrite": "unix - - n - - trivial-rewrite", "bounce": "unix - - n - 0", "defer": "unix - - n - 0 bounce",
-                "trace": "unix - - n - 0 bounce", "proxymap": "unix - - n - -", "anvil": "unix - - n - 1", "scache": "unix - - n - 1",
-                "showq": "unix n - n - -", "error": "unix - - n - -", "virtual": "unix - n n - -", "postlog": "unix-dgram n - n - 1 postlogd"}
-    run.write("etc/master.cf", f"{LOOPBACK}:{port} inet n - n - - smtpd\n"
-              + "".join(f"{name} {words}{'' if len(words.split()) > 6 else ' ' + name}\n" for name, words in services.items()))
+    run.write("etc/master.cf", MASTER.format(listen=f"{LOOPBACK}:{port}"))
     postfix = ["postfix", "-c", run.dir / "etc"]
     daemon = run.daemonise(*postfix, "start", ready=listens(port), name="master")
 

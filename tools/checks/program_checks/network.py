@@ -16,7 +16,8 @@ def named(run):
     port, control = free_port(), free_port()
     state = run.folder("state", "bind", 0o775)
     for name, count in (("plain", 2000), ("signed", 100)):
-        records = "".join(f"h{i} IN A 127.{i // 250}.{i % 250}.1\nh{i} IN TXT \"{'t' * (i % 200)}{i}\"\n" for i in range(count))
+        records = "".join(f"h{i} IN A 127.{i // 250}.{i % 250}.1\nh{i} IN TXT \"{'t' * (i % 200)}{i}\"\n"
+                          for i in range(count))
         zone = f"$TTL 300\n@ IN SOA ns hostmaster 1 3600 600 86400 300\n@ IN NS ns\nns IN A {LOOPBACK}\n{records}"
         os.chown(run.write(f"state/{name}.zone", zone), state.stat().st_uid, -1)
     key = f'key "k" {{ algorithm hmac-sha256; secret "{base64.b64encode(secrets.token_bytes(32)).decode()}"; }};\n'
@@ -31,10 +32,13 @@ logging {{ channel c {{ file "{run.log('state/log')}"; severity info; }}; catego
 zone "plain.example" {{ type primary; file "plain.zone"; allow-update {{ key "k"; }}; }};
 zone "signed.example" {{ type primary; file "signed.zone"; dnssec-policy default; inline-signing yes; }};
 """)
-    rndc = ["rndc", "-c", run.write("rndc.conf", key + f'options {{ default-key "k"; default-server {LOOPBACK}; default-port {control}; }};\n')]
+    where = f'options {{ default-key "k"; default-server {LOOPBACK}; default-port {control}; }};\n'
+    rndc = ["rndc", "-c", run.write("rndc.conf", key + where)]
+
+    client = ["dig", f"@{LOOPBACK}", "-p", port, "+time=10", "+tries=3", "+noall", "+answer"]
 
     def dig(*words):
-        return run.call("dig", f"@{LOOPBACK}", "-p", port, "+time=10", "+tries=3", "+noall", "+answer", *words, preload=False)
+        return run.call(*client, *words, preload=False)
 
     def ask():
         for name in ("h7.plain.example", "h1999.plain.example", "ns.signed.example", "none.plain.example"):
@@ -44,7 +48,7 @@ zone "signed.example" {{ type primary; file "signed.zone"; dnssec-policy default
     daemon = run.daemonise("named", "-c", config, "-u", "bind", ready=listens(port), name="named")
     ask()
     dig("plain.example", "AXFR")
-    wait_until(lambda: "RRSIG" in run.quiet("dig", f"@{LOOPBACK}", "-p", port, "+dnssec", "h1.signed.example", preload=False), 60,
+    wait_until(lambda: "RRSIG" in run.quiet(*client, "+dnssec", "h1.signed.example", preload=False), 60,
                "the zone was not signed")
     update = run.write("update", f"server {LOOPBACK} {port}\nzone plain.example\n"
                        + "".join(f"update add new{i}.plain.example 60 A {LOOPBACK}\n" for i in range(200)) + "send\n")
@@ -137,12 +141,15 @@ def samba(run):
     daemon = run.daemonise("smbd", "-D", "-s", config, ready=listens(port), name="smbd")
 
     def client(words):
-        return run.call("smbclient", f"//{LOOPBACK}/share", "-s", config, "-p", port, "-N", "-t", "60", "-c", words, preload=False,
-                        normalise=lambda text: "".join(line + "\n" for line in text.splitlines()
-                                                       if "blocks" not in line and "kb/s" not in line).replace("\t", " "))
+        def normalise(text):  # without speeds
+            return "".join(line + "\n" for line in text.splitlines() if "kb/s" not in line)
+
+        return run.call("smbclient", f"//{LOOPBACK}/share", "-s", config, "-p", port, "-N", "-t", "60", "-c", words,
+                        preload=False, normalise=normalise)
 
     for i in range(3):
-        client(f"put {data} one{i}; mkdir d{i}; cd d{i}; put {data} two; rename two three; cd ..; get one{i} {run.dir}/back")
+        client(f"put {data} one{i}; mkdir d{i}; cd d{i}; put {data} two; rename two three; cd ..; "
+               f"get one{i} {run.dir}/back")
         run.check((run.dir / "back").read_bytes() == data.read_bytes(), "another file came back")
     run.call("smbcontrol", "-s", config, "smbd", "reload-config")
     client("del one0; cd d1; del three; cd ..; rmdir d1")
@@ -170,8 +177,8 @@ UsePAM no
 SetEnv LD_PRELOAD={run.library or ''}
 Subsystem sftp /usr/lib/openssh/sftp-server
 """)
-    options = ["-F", "/dev/null", "-i", run.dir / "user", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-               "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=30"]
+    options = ["-F", "/dev/null", "-i", run.dir / "user", "-o", "StrictHostKeyChecking=no",
+               "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=30"]
     with contextlib.ExitStack() as stack:
         if made:
             stack.callback(os.rmdir, "/run/sshd")
@@ -180,7 +187,8 @@ Subsystem sftp /usr/lib/openssh/sftp-server
         run.call(*ssh, "seq 20000 | sort -n | cksum; echo $((6 * 7)) >&2", preload=False)
         run.call(*ssh, "kill -SEGV $$", preload=False, status=None)
         data = run.write("data", "".join(f"line {i}\n" for i in range(50_000)))
-        batch = run.write("batch", f"put {data} {run.dir}/there\nget {run.dir}/there {run.dir}/back\nls {run.dir}/there\n")
+        there = run.dir / "there"
+        batch = run.write("batch", f"put {data} {there}\nget {there} {run.dir}/back\nls {there}\n")
         run.call("sftp", *options, "-q", "-P", port, "-b", batch, f"root@{LOOPBACK}", preload=False)
         run.check((run.dir / "back").read_bytes() == data.read_bytes(), "another file came back")
         os.kill(daemon, signal.SIGHUP)  # executes itself, and becomes a daemon again
@@ -190,8 +198,10 @@ Subsystem sftp /usr/lib/openssh/sftp-server
 
 
 PROGRAMS = [
-    Program("named", ["named", "rndc", "dig", "nsupdate"], ["bind9", "bind9-utils", "bind9-dnsutils"], named, root=True, probe=["-v"]),
+    Program("named", ["named", "rndc", "dig", "nsupdate"], ["bind9", "bind9-utils", "bind9-dnsutils"], named,
+            root=True, probe=["-v"]),
     Program("vsftpd", ["vsftpd"], ["vsftpd"], vsftpd, root=True, probe=["-v"]),
     Program("samba", ["smbd", "smbclient"], ["samba", "smbclient"], samba, root=True),
-    Program("sshd", ["/usr/sbin/sshd", "ssh", "sftp"], ["openssh-server", "openssh-client"], sshd, root=True, probe=["-V"]),
+    Program("sshd", ["/usr/sbin/sshd", "ssh", "sftp"], ["openssh-server", "openssh-client"], sshd,
+            root=True, probe=["-V"]),
 ]

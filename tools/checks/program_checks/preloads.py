@@ -22,13 +22,14 @@ def beside(library, env={}, commands=()):
     def run_it(run):
         other = find(library)
         for order in ({"before": other}, {"behind": other}):
-            for argv in (*commands, ["cat", "/etc/debian_version"], ["bash", DATA / "words.sh"], [python(), "-c", THREADS]):
+            for argv in (*commands, ["cat", "/etc/hostname"], ["bash", DATA / "words.sh"], [python(), "-c", THREADS]):
                 run.call(*argv, env=env, timeout=30, status=7 if DATA / "words.sh" in argv else 0, **order)
     return run_it
 
 
 def fakeroot(run):
-    script = "touch f; chown 1:2 f; stat -c '%u %g' f; mknod n c 1 3; stat -c '%F' n; tar -cf t f n; tar -tvf t --full-time | cut -c1-20; rm -f f n"
+    script = ("touch f; chown 1:2 f; stat -c '%u %g' f; mknod n c 1 3; stat -c '%F' n; "
+              "tar -cf t f n; tar -tvf t | cut -c1-20; rm -f f n")
     run.call("fakeroot", "sh", "-c", script)
     # In front of libfakeroot, as in the second of two wrappers.
     first = run.library or ""
@@ -38,11 +39,13 @@ def fakeroot(run):
 
 
 FAKE_TIME = {"FAKETIME": "2001-02-03 04:05:06", "DONT_FAKE_MONOTONIC": "1"}
-DATE = [["date", "+%F"], [python(), "-c", "import time; print(time.gmtime().tm_year)"], ["perl", "-e", "print scalar gmtime(time - time % 86400)"]]
+DATE = [["date", "+%F"], [python(), "-c", "import time; print(time.gmtime().tm_year)"],
+        ["perl", "-e", "print scalar gmtime(time - time % 86400)"]]
 
 
 def wrapper(name, package, library, quick=True, **more):
-    return Program(name, ["bash"], [package], beside(library, **more), quick=quick, present=lambda: find(library) is not None)
+    return Program(name, ["bash"], [package], beside(library, **more), quick=quick,
+                   present=lambda: find(library) is not None)
 
 
 PROGRAMS = [

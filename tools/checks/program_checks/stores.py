@@ -81,8 +81,9 @@ def postgresql(run):
     run.folder("data", "postgres", 0o700)
     run.quiet(bin_folder / "initdb", "-D", data, "-A", "trust", "-N", "--no-instructions", "--locale=C.UTF-8", **user)
     with open(data / "postgresql.conf", "a", encoding="utf-8") as conf:
-        conf.write(f"listen_addresses = '{LOOPBACK}'\nport = {port}\nunix_socket_directories = ''\nmax_parallel_workers_per_gather = 2\n"
-                   "min_parallel_table_scan_size = 0\nparallel_setup_cost = 0\nautovacuum_naptime = 1\n")
+        conf.write(f"listen_addresses = '{LOOPBACK}'\nport = {port}\nunix_socket_directories = ''\n"
+                   "max_parallel_workers_per_gather = 2\nmin_parallel_table_scan_size = 0\nparallel_setup_cost = 0\n"
+                   "autovacuum_naptime = 1\n")
     control = [bin_folder / "pg_ctl", "-D", data, "-l", log, "-w", "-t", "60", "-s"]
     daemon = run.daemonise(*control, "start", ready=listens(port), name="postgres", **user)
 
@@ -97,7 +98,8 @@ def postgresql(run):
     sql("select count(*), sum(length(r)), max(m) from t where m like '%a%'")
     sql("select left(m, 1), count(*), md5(string_agg(r, ',' order by i)) from t group by 1 order by 1")
     sql("select jsonb_agg(jsonb_build_object('i', i, 'm', m)) -> 777 from t where i < 2000")
-    sql("do $$ declare n int := 0; begin for k in 1 .. 20000 loop n := n + length(k::text || 'x'); end loop; raise notice '%', n; end $$")
+    sql("do $$ declare n int := 0; begin for k in 1 .. 20000 loop n := n + length(k::text || 'x'); end loop; "
+        "raise notice '%', n; end $$")
     sql("delete from t where i % 3 = 0", "vacuum full t", "analyze t", "select count(*) from t")
     run.quiet(bin_folder / "pgbench", *client, "-i", "-q", "postgres", preload=False)
     run.quiet(bin_folder / "pgbench", *client, "-c", "4", "-t", "50", "-n", "postgres", preload=False)
@@ -125,7 +127,8 @@ def mariadb(run):
     sql("select count(*), sum(length(r)), max(m) from d.t where m like '%a%'")
     sql("select left(m, 1) l, count(*), md5(group_concat(i order by i)) from d.t group by l order by l")
     sql("select count(*) from d.t where match(r) against ('777')")
-    sql("create table d.a engine=aria as select * from d.t; alter table d.a add key(r(50)); check table d.a; optimize table d.t")
+    sql("create table d.a engine=aria as select * from d.t; alter table d.a add key(r(50)); check table d.a; "
+        "optimize table d.t")
     sql("select json_extract(json_arrayagg(json_object('i', i, 'm', m)), '$[7]') from d.t where i < 100")
     sql("flush tables; flush logs; flush privileges; delete from d.t where i % 3 = 0; select count(*) from d.t")
     run.call("mariadb-admin", "--no-defaults", f"--socket={path}", "shutdown", preload=False)
@@ -158,8 +161,8 @@ index objectClass eq
 index uid,cn eq,sub
 overlay syncprov
 """)
-    entries = "".join(f"dn: uid=u{i},dc=example,dc=org\nobjectClass: inetOrgPerson\nuid: u{i}\ncn: Name {i}\nsn: {'S' * (i % 90 + 1)}\n\n"
-                      for i in range(1000))
+    entries = "".join(f"dn: uid=u{i},dc=example,dc=org\nobjectClass: inetOrgPerson\nuid: u{i}\ncn: Name {i}\n"
+                      f"sn: {'S' * (i % 90 + 1)}\n\n" for i in range(1000))
     base = "dn: dc=example,dc=org\nobjectClass: dcObject\nobjectClass: organization\no: example\ndc: example\n\n"
     run.call("slapadd", "-q", "-f", config, "-l", run.write("base.ldif", base))
     for path in (run.dir / "state/db").iterdir():
@@ -169,12 +172,14 @@ overlay syncprov
     where = ["-x", "-H", f"ldap://{LOOPBACK}:{port}", "-o", "nettimeout=30"]
     admin = [*where, "-D", "cn=admin,dc=example,dc=org", "-w", "secret"]
     run.call("ldapadd", *admin, "-f", run.write("entries.ldif", entries), preload=False)
-    changes = "".join(f"dn: uid=u{i},dc=example,dc=org\nchangetype: modify\nadd: mail\nmail: u{i}@example.org\n\n" for i in range(0, 1000, 3))
+    changes = "".join(f"dn: uid=u{i},dc=example,dc=org\nchangetype: modify\nadd: mail\nmail: u{i}@example.org\n\n"
+                      for i in range(0, 1000, 3))
     run.call("ldapmodify", *admin, "-f", run.write("changes.ldif", changes), preload=False)
     for query in ("(cn=*77*)", "(&(uid=u1*)(mail=*))", "(!(mail=*))"):
         run.call("ldapsearch", *where, "-LLL", "-b", "dc=example,dc=org", query, preload=False)
     # Several clients at once: the pool of threads grows.
-    searches = [run.start("ldapsearch", *where, "-LLL", "-b", "dc=example,dc=org", "(sn=*)", "dn", preload=False) for _ in range(8)]
+    searches = [run.start("ldapsearch", *where, "-LLL", "-b", "dc=example,dc=org", "(sn=*)", "dn", preload=False)
+                for _ in range(8)]
     for search in searches:
         run.check(run.finish(search, 60) == 0, "ldapsearch failed")
         run.text.append(search.out.read_text())

@@ -42,9 +42,11 @@ def origin():
 def load(run, port, *paths, requests=400, clients=8):
     """Requests from several clients at once; every answer must be 2xx."""
     for path in paths:
-        text = run.quiet("ab", "-q", "-s", "60", "-n", requests, "-c", clients, f"http://{LOOPBACK}:{port}{path}", preload=False)
-        run.check(f"Complete requests:      {requests}\n" in text and "Non-2xx" not in text
-                  and re.search(r"Failed requests:        0\n|\(Connect: 0, Receive: 0, Length: \d+, Exceptions: 0\)", text), text[-1500:])
+        text = run.quiet("ab", "-q", "-s", "60", "-n", requests, "-c", clients, f"http://{LOOPBACK}:{port}{path}",
+                         preload=False)
+        # Answers may differ in length.
+        fine = re.search(r"Failed requests:        0\n|\(Connect: 0, Receive: 0, Length: \d+, Exceptions: 0\)", text)
+        run.check(fine and f"Complete requests:      {requests}\n" in text and "Non-2xx" not in text, text[-1500:])
 
 
 def nginx(run):
@@ -72,14 +74,16 @@ http {{
     run.get(port, "/")
     run.call(*control, "-s", "quit")
     run.stop_daemon(daemon, None)
-    run.check(not re.search(r"\[(warn|error|crit|alert|emerg)\]", errors.read_text()), "error.log: " + errors.read_text()[:1500])
+    told = errors.read_text()
+    run.check(not re.search(r"\[(warn|error|crit|alert|emerg)\]", told), "error.log: " + told[:1500])
 
 
 def apache_config(run, port, modules, more):
     """What Debian's apache2 would have in its files. Returns the words that start apache2 with it."""
     run.log("error.log")
     run.write("www/index.html", PAGE)
-    run.write("www/cgi/shell", "#!/bin/sh\necho Content-Type: text/plain\necho\necho $QUERY_STRING; seq 2000 | sort -n | tail -1\n", 0o755)
+    run.write("www/cgi/shell", "#!/bin/sh\necho Content-Type: text/plain\necho\necho $QUERY_STRING\n"
+              "seq 2000 | sort -n | tail -1\n", 0o755)
     run.write("www/cgi/perl", "#!/usr/bin/perl\nprint \"Content-Type: text/plain\\n\\n\";\n"
               "my %h = map { $_ => 'x' x $_ } 1 .. 500; print length(join '', values %h), \"\\n\";\n", 0o755)
     run.write("www/words.php", "<?php $a = []; for ($i = 0; $i < 5000; ++$i) $a[] = str_repeat('x', $i % 100) . $i;\n"
@@ -130,7 +134,7 @@ def check_apache(run, apache, port):
     run.stop_daemon(daemon, None)
 
 
-COMMON_MODULES = {name: name for name in ("authz_core", "authz_host", "alias", "env", "mime", "dir", "deflate", "setenvif")}
+COMMON_MODULES = {name: name for name in ("authz_core", "authz_host", "alias", "env", "mime", "dir", "deflate")}
 
 
 def apache_prefork(run):
@@ -226,7 +230,8 @@ frontend front
 backend back
   server one {LOOPBACK}:{backend}
 """)
-        daemon = run.daemonise("haproxy", "-W", "-D", "-f", "haproxy.cfg", "-p", "haproxy.pid", ready=listens(port), name="haproxy")
+        daemon = run.daemonise("haproxy", "-W", "-D", "-f", "haproxy.cfg", "-p", "haproxy.pid", ready=listens(port),
+                               name="haproxy")
         run.get(port, "/")
         run.get(port, "/missing")
         load(run, port, "/")
@@ -286,10 +291,10 @@ url_rewrite_children 2
 
 PROGRAMS = [
     Program("nginx", ["nginx", "wrk"], ["nginx-light", "wrk"], nginx, root=True, probe=["-v"]),
-    Program("apache prefork, CGI, PHP", ["apache2", "ab"], ["apache2", "apache2-utils", "libapache2-mod-php", "php-mbstring"],
-            apache_prefork, root=True, probe=["-v"]),
-    Program("apache event, CGI, PHP", ["apache2", "ab", php_fpm()], ["apache2", "apache2-utils", "php-fpm", "php-mbstring"],
-            apache_event, root=True, probe=["-v"]),
+    Program("apache prefork, CGI, PHP", ["apache2", "ab"],
+            ["apache2", "apache2-utils", "libapache2-mod-php", "php-mbstring"], apache_prefork, root=True, probe=["-v"]),
+    Program("apache event, CGI, PHP", ["apache2", "ab", php_fpm()],
+            ["apache2", "apache2-utils", "php-fpm", "php-mbstring"], apache_event, root=True, probe=["-v"]),
     Program("haproxy", ["haproxy", "ab"], ["haproxy", "apache2-utils"], haproxy, root=True, probe=["-v"]),
     Program("squid", ["squid", "ab"], ["squid", "apache2-utils"], squid, root=True, probe=["-v"]),
 ]
