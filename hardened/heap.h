@@ -29,6 +29,7 @@
 #include "hardened/guarded_sample.h"
 #include "hardened/heap_plugs.h"
 #include "hardened/neighbours.h"
+#include "hardened/prim/start_guard.h"
 #include "hardened/sweep.h"
 #include "hardened/wipe.h"
 #include "hardened/zero_size.h"
@@ -372,6 +373,12 @@ class Heap {
               HandOut<NullOtherwise>(*heap.get(), magazine, entry, size_class, bytes, kind, zeroed);
         }
       }
+    } else {
+      // As the slots of the class are.
+      const size_t size = core::kSlotSizes[size_class];
+      const size_t alignment = size & (0 - size);
+      result =
+          prim::AllocateEarly(bytes, alignment < kMaxSlotAlignedTo ? alignment : kMaxSlotAlignedTo);
     }
     errno = saved_errno;
     return result;
@@ -393,11 +400,15 @@ class Heap {
     const int saved_errno = errno;
     core::ThreadHeap& heap = *static_cast<core::ThreadHeap*>(core::current_heap);
     heap.CountAllocation(size_class, -1);
-    heap.RestartCountdown(size_class, DrawInterval(heap, active_features->sample_interval));
-    if constexpr (kFeatures.canary) RenewLives(heap);
-    bool zero = false;
-    void* result = FinishRun(heap, AllocateSample(heap, bytes, alignment, &zero), bytes, kind,
-                             zeroed && !zero);
+    void* result = nullptr;
+    // Or this is the first of its class after a fork.
+    if (!heap.ReturnStale(size_class)) {
+      heap.RestartCountdown(size_class, DrawInterval(heap, active_features->sample_interval));
+      if constexpr (kFeatures.canary) RenewLives(heap);
+      bool zero = false;
+      result = FinishRun(heap, AllocateSample(heap, bytes, alignment, &zero), bytes, kind,
+                         zeroed && !zero);
+    }
     errno = saved_errno;
     if (result == nullptr) result = AllocateSlot(size_class, bytes, kind, zeroed);
     return OrOtherwise<Failure>(result, bytes, kind);
@@ -421,6 +432,8 @@ class Heap {
         }
         result = FinishRun(*heap.get(), run, bytes, kind, zeroed && !zero);
       }
+    } else {
+      result = prim::AllocateEarly(bytes, alignment);
     }
     errno = saved_errno;
     return result;
@@ -446,15 +459,21 @@ class Heap {
 
   static void* AllocateNothing(core::AllocationKind kind) {
     const int saved_errno = errno;
-    core::MagazineEntry entry = {};
-    if (Started()) entry = zero_size_slots.Allocate();
-    if (entry.slot != nullptr) {
-      entry.record->store(core::LiveRecord(kind, 0), std::memory_order_relaxed);
+    void* result = nullptr;
+    if (Started()) {
+      const core::MagazineEntry entry = zero_size_slots.Allocate();
+      result = entry.slot;
+      if (result != nullptr) {
+        entry.record->store(core::LiveRecord(kind, 0), std::memory_order_relaxed);
+      }
+    } else {
+      result = prim::AllocateEarly(0, core::kSlotAlignment);
     }
     errno = saved_errno;
-    return entry.slot;
+    return result;
   }
 
+  // False without memory, and for a thread that is starting the heap: AllocateEarly() serves that.
   static bool Started() { return core::heap_state.started() || StartHeap(kFeatures); }
 
   // ---- canaries
@@ -694,7 +713,8 @@ class Heap {
     return FactsOf(entry_point).frees ? PointerUse::kFree : PointerUse::kUse;
   }
 
-  // The live allocation that starts at `pointer`; reports when there is none.
+  // The live allocation that starts at `pointer`; reports when there is none. None either, without
+  // a report, where the pointer is an early one (start_guard.h).
   static LiveAllocation Find(void* pointer, EntryPoint entry_point) {
     const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
     core::SliceDescriptor* slice = core::heap_state.FindSlice(address);
@@ -708,11 +728,14 @@ class Heap {
         }
       }
     }
-    ReportBadPointer(pointer, UseOf(entry_point), FactsOf(entry_point).name);
+    if (!prim::IsEarly(pointer)) {
+      ReportBadPointer(pointer, UseOf(entry_point), FactsOf(entry_point).name);
+    }
     return {};
   }
 
   ABSL_ATTRIBUTE_NOINLINE static size_t UsableSizeSlow(void* pointer) {
+    if (prim::IsEarly(pointer)) return prim::EarlySize(pointer);
     const LiveAllocation live = Find(pointer, EntryPoint::kUsableSize);
     if (!live.found()) return 0;
     CheckCanary(pointer, live, EntryPoint::kUsableSize);
@@ -732,6 +755,7 @@ class Heap {
   // Of slots of other threads, of runs, of nothing, and of all that is to be reported.
   ABSL_ATTRIBUTE_NOINLINE static void* ReallocateSlow(void* pointer, size_t bytes,
                                                       EntryPoint entry_point) {
+    if (prim::IsEarly(pointer)) return MoveEarly(pointer, bytes);
     const int saved_errno = errno;
     const LiveAllocation live = Find(pointer, entry_point);
     void* result = nullptr;
@@ -747,6 +771,15 @@ class Heap {
       }
     }
     errno = saved_errno;
+    return result;
+  }
+
+  static void* MoveEarly(void* pointer, size_t bytes) {
+    void* result = Allocate(bytes, core::AllocationKind::kMalloc);
+    const size_t old_bytes = prim::EarlySize(pointer);
+    if (result != nullptr) {
+      __builtin_memcpy(result, pointer, old_bytes < bytes ? old_bytes : bytes);
+    }
     return result;
   }
 

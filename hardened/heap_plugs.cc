@@ -1,16 +1,15 @@
 #include "hardened/heap_plugs.h"
 
+#include "hardened/core/heap_registry.h"
 #include "hardened/fault_report.h"
 #include "hardened/fork.h"
 #include "hardened/guarded_sample.h"
 #include "hardened/prim/environment.h"
-#include "hardened/prim/lock.h"
+#include "hardened/prim/start_guard.h"
 #include "hardened/zero_size.h"
 
 namespace hardened {
 namespace {
-
-constinit prim::Lock start_lock;
 
 bool Prepare(core::ThreadHeap& heap) {
   HeapPlugs& plugs = PlugsOf(heap);
@@ -92,7 +91,7 @@ void KeepInQuarantine(core::ThreadHeap& heap, core::MagazineEntry entry,
 namespace {
 
 bool StartOnce(const Features& features) {
-  const prim::LockGuard guard(start_lock);
+  const prim::StartGuard guard;
   if (core::heap_state.started()) return true;
   if (!active_features.sealed()) {
     Features& active = active_features.Writable();
@@ -100,6 +99,7 @@ bool StartOnce(const Features& features) {
     ConfigureFeatures(&active);
     active_features.Seal();
   }
+  core::heap_registry.RegisterExit();
   core::CoreOptions options = active_features->core;
   options.plug.prepare = &Prepare;
   options.plug.forget_trace = &ForgetTrace;
@@ -116,10 +116,12 @@ bool StartOnce(const Features& features) {
 
 bool StartHeap(const Features& features) {
   if (core::heap_state.started()) return true;
+  // Below a function of libc that start-up called, or below a signal handler.
+  if (prim::ThreadIsStarting()) return false;
   if (!StartOnce(features)) return false;
   // Early, so that they run after the prepare handlers of others, which may still allocate.
   EnsureForkHandlers();
-  if (active_features->explain_faults) InstallFaultHandler();
+  InstallFaultHandler();
   return true;
 }
 

@@ -73,6 +73,10 @@ void SweepStep() {
   cursor_lock.Release();
 }
 
+void MendSweepInChild() {
+  if (!cursor_lock.ForkReset()) cursor = {};
+}
+
 void SweepEverything() {
   Cursor at;
   while (Advance(at, UINT32_MAX)) {

@@ -23,6 +23,9 @@ inline constexpr uint32_t kSlotsPerStep = 64;
 // Looks at the next slots, process-wide. Returns at once while another thread is at it.
 void SweepStep();
 
+// In the child of a fork, where nobody else is at it.
+void MendSweepInChild();
+
 // Looks at every slot of the heap.
 void SweepEverything();
 

@@ -195,6 +195,7 @@ void Arena::SetDirty(uint32_t first, uint32_t length, bool dirty) {
 uint32_t Arena::AllocateSpan(uint32_t slices, uint32_t alignment, uint32_t lead, bool* zero,
                              SpanPurpose purpose) {
   HARDENED_CHECK(slices > 0 && alignment > 0);
+  if (abandoned()) return kNoSpan;
   const prim::LockGuard guard(lock_);
   if (alignment > UINT32_MAX / 2 || slices > UINT32_MAX / 2) return kNoSpan;
   const uint32_t wanted = slices + (alignment - 1);
@@ -227,6 +228,7 @@ uint32_t Arena::AllocateSpan(uint32_t slices, uint32_t alignment, uint32_t lead,
 }
 
 bool Arena::ExtendSpan(uint32_t first, uint32_t slices, bool* zero) {
+  if (abandoned()) return false;
   const prim::LockGuard guard(lock_);
   const uint32_t length = spans_[first].length;
   HARDENED_CHECK(spans_[first].state == SpanState::kUsed && slices > length);
@@ -266,6 +268,7 @@ void Arena::Release(uint32_t first, uint32_t length, bool dirty, uint64_t now_ms
 }
 
 void Arena::FreeSpan(uint32_t first, bool dirty, uint64_t now_ms) {
+  if (abandoned()) return;
   const prim::LockGuard guard(lock_);
   const Span& span = spans_[first];
   HARDENED_CHECK(span.state == SpanState::kUsed && span.length > 0);
@@ -273,6 +276,7 @@ void Arena::FreeSpan(uint32_t first, bool dirty, uint64_t now_ms) {
 }
 
 void Arena::TrimSpan(uint32_t first, uint32_t slices, bool dirty, uint64_t now_ms) {
+  if (abandoned()) return;
   const prim::LockGuard guard(lock_);
   const uint32_t length = spans_[first].length;
   HARDENED_CHECK(spans_[first].state == SpanState::kUsed && slices > 0 && slices < length);
@@ -283,6 +287,7 @@ void Arena::TrimSpan(uint32_t first, uint32_t slices, bool dirty, uint64_t now_m
 }
 
 uint32_t Arena::NextUsedSpan(uint32_t slice, uint32_t* behind) {
+  if (abandoned()) return kNoSpan;
   const prim::LockGuard guard(lock_);
   // The slice that is never committed is a span of its own.
   for (uint32_t first = slice == 0 ? 1 : slice; first < committed_slices_;) {
@@ -338,6 +343,7 @@ size_t Arena::PurgeLocked(size_t keep_slices, uint32_t calls) {
 }
 
 size_t Arena::Purge(uint64_t now_ms, bool force) {
+  if (abandoned()) return 0;
   const prim::LockGuard guard(lock_);
   if (dirty_slices_ == 0) return 0;
   if (!force && now_ms - dirty_since_ms_ < purge_policy_.delay_ms) return 0;
@@ -347,6 +353,7 @@ size_t Arena::Purge(uint64_t now_ms, bool force) {
 }
 
 void Arena::Normalise() {
+  if (abandoned()) return;
   const prim::LockGuard guard(lock_);
   purge_cursor_ = 0;
   PurgeLocked(0, UINT32_MAX);
@@ -363,6 +370,7 @@ void Arena::Normalise() {
 }
 
 ArenaCounters Arena::Counters() {
+  if (abandoned()) return {};
   const prim::LockGuard guard(lock_);
   return {
       .committed_bytes = size_t{committed_slices_} << kSliceShift,

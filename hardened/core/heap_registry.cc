@@ -12,6 +12,8 @@ constexpr uint32_t kAdoptionProbes = 8;
 constexpr uint32_t kWarmHeaps = 4;
 // Heaps that one turn of housekeeping looks at to find one in the pool.
 constexpr int kPoolLooks = 16;
+// The id of no thread.
+constexpr uint64_t kNoThread = ~uint64_t{0};
 
 }  // namespace
 
@@ -54,14 +56,17 @@ ThreadHeap* HeapRegistry::SwitchTo(ThreadHeap& heap) {
   return before;
 }
 
+void HeapRegistry::RegisterExit() {
+  if (exit_registered_.load(std::memory_order_relaxed)) return;
+  if (!exit_registered_.exchange(true, std::memory_order_relaxed)) {
+    prim::RegisterThreadExit(&OnThreadExit);
+  }
+}
+
 ThreadHeap* HeapRegistry::AcquireForThread() {
   ThreadHeap* heap = nullptr;
   {
     const prim::LockGuard guard(lock_);
-    if (!exit_registered_) {
-      exit_registered_ = true;
-      prim::RegisterThreadExit(&OnThreadExit);
-    }
     heap = pool_;
     if (heap != nullptr) {
       pool_ = heap->next_pooled_;
@@ -159,22 +164,31 @@ ThreadHeap::Tally HeapRegistry::Total() {
   return tally;
 }
 
-void HeapRegistry::LockForFork() {
-  lock_.Acquire();
-  empty_slabs.LockForFork();
-  heap_state.LockAll();
+void HeapRegistry::FreezeForFork() {
+  lock_.Freeze();
+  empty_slabs.FreezeForFork();
+  heap_state.FreezeForFork();
 }
 
-void HeapRegistry::UnlockAfterFork(bool in_child) {
-  heap_state.UnlockAll(in_child);
-  empty_slabs.UnlockAfterFork(in_child);
-  if (!in_child) {
-    lock_.Release();
-    return;
-  }
-  lock_.ForkReset();
-  leaving_.store(0, std::memory_order_relaxed);
+void HeapRegistry::ThawAfterFork() {
+  heap_state.ThawAfterFork();
+  empty_slabs.ThawAfterFork();
+  lock_.Thaw();
+}
+
+void HeapRegistry::MendInChild() {
+  heap_state.MendInChild();
+  empty_slabs.MendInChild();
   heap_state.NextGeneration();
+  leaving_.store(0, std::memory_order_relaxed);
+  if (!lock_.ForkReset()) {
+    pool_ = next_to_collect_ = nullptr;
+    pooled_.store(0, std::memory_order_relaxed);
+    // As those of a thread that is not here.
+    for (ThreadHeap* heap = heaps_; heap != nullptr; heap = heap->next_heap_) {
+      if (heap->thread_id_ == 0) heap->thread_id_ = kNoThread;
+    }
+  }
   // The heaps of the other threads stopped at an arbitrary point: they keep their thread's id and
   // are left alone for ever. Their live slots stay valid; what the child frees of them is sent and
   // never collected.

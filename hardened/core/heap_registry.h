@@ -57,8 +57,14 @@ class HeapRegistry {
     heapless_live_run_bytes_.fetch_add(static_cast<uint64_t>(bytes), std::memory_order_relaxed);
   }
 
-  void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
-  void UnlockAfterFork(bool in_child) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  // Has heaps given back when their thread exits. Calls libc, which may be somebody else's and call
+  // malloc: not with a lock held. Once; further calls change nothing.
+  void RegisterExit();
+
+  // Around a fork (hardened/fork.h), with EmptySlabs and HeapState.
+  void FreezeForFork();
+  void ThawAfterFork();
+  void MendInChild() ABSL_NO_THREAD_SAFETY_ANALYSIS;
 
  private:
   static void OnThreadExit(void* heap);
@@ -78,7 +84,7 @@ class HeapRegistry {
   std::atomic<uint64_t> heapless_run_allocations_{0};
   std::atomic<uint64_t> heapless_live_runs_{0};
   std::atomic<uint64_t> heapless_live_run_bytes_{0};
-  bool exit_registered_ ABSL_GUARDED_BY(lock_) = false;
+  std::atomic<bool> exit_registered_{false};
 };
 
 [[gnu::visibility("hidden")]] extern HeapRegistry heap_registry;

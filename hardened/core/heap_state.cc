@@ -128,14 +128,15 @@ bool HeapState::AddArena(size_t least_bytes, bool for_metadata, uint32_t seen) {
   if (spare_arena_ == nullptr) return false;
   // An arena for the sake of its metadata is as small as can be: there is heap enough.
   const size_t bytes = for_metadata ? least_bytes : first_arena_.heap_bytes();
-  if (!CreateArena(*spare_arena_, bytes, least_bytes)) return false;
-  AddSpareArena(count);
+  Arena& arena = *spare_arena_;
+  if (!CreateArena(arena, bytes, least_bytes)) return false;
+  AddSpareArena(arena, count);
   return true;
 }
 
-void HeapState::AddSpareArena(uint32_t count) {
-  arenas_[count] = spare_arena_;
-  MakeSpareArena(*arenas_[count]);
+void HeapState::AddSpareArena(Arena& arena, uint32_t count) {
+  arenas_[count] = &arena;
+  MakeSpareArena(arena);
   arena_count_.store(count + 1, std::memory_order_release);
 }
 
@@ -154,7 +155,7 @@ Arena* HeapState::MakeHomeArena(size_t bytes, uintptr_t hint) {
     arena.Destroy();
     return nullptr;
   }
-  AddSpareArena(count);
+  AddSpareArena(arena, count);
   return &arena;
 }
 
@@ -242,33 +243,37 @@ prim::RandomStream* HeapState::NewStream(DrawsInChild in_child) {
   return stream;
 }
 
-void HeapState::LockAll() {
-  arenas_lock_.Acquire();
+void HeapState::FreezeForFork() {
+  arenas_lock_.Freeze();
   const uint32_t count = arena_count_.load(std::memory_order_relaxed);
-  for (uint32_t i = 0; i < count; ++i) arenas_[i]->lock().Acquire();
+  for (uint32_t i = 0; i < count; ++i) arenas_[i]->lock().Freeze();
 }
 
-void HeapState::UnlockAll(bool in_child) {
-  const auto release = [in_child](prim::Lock& lock) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    if (in_child) {
-      lock.ForkReset();
-    } else {
-      lock.Release();
-    }
-  };
+void HeapState::ThawAfterFork() {
   const uint32_t count = arena_count_.load(std::memory_order_relaxed);
-  for (uint32_t i = count; i > 0; --i) release(arenas_[i - 1]->lock());
-  if (in_child && random_ != nullptr) {
-    // At once: the child may enter a sandbox before its first draw.
-    std::byte fresh[prim::RandomStream::kKeyBytes];
-    prim::FillEntropy(fresh);
-    if (random_->seeded()) {
-      random_->Rekey(fresh);
-    } else {
-      random_->Seed(fresh, 0);
-    }
+  for (uint32_t i = count; i > 0; --i) arenas_[i - 1]->lock().Thaw();
+  arenas_lock_.Thaw();
+}
+
+void HeapState::MendInChild() {
+  const uint32_t count = arena_count_.load(std::memory_order_relaxed);
+  for (uint32_t i = 0; i < count; ++i) {
+    if (!arenas_[i]->lock().ForkReset()) arenas_[i]->Abandon();
   }
-  release(arenas_lock_);
+  if (!arenas_lock_.ForkReset()) {
+    // Perhaps half made.
+    spare_arena_ = nullptr;
+    for (uint32_t i = 0; i < count && spare_arena_ == nullptr; ++i) MakeSpareArena(*arenas_[i]);
+  }
+  if (random_ == nullptr) return;
+  // At once: the child may enter a sandbox before its first draw.
+  std::byte fresh[prim::RandomStream::kKeyBytes];
+  prim::FillEntropy(fresh);
+  if (random_->seeded()) {
+    random_->Rekey(fresh);
+  } else {
+    random_->Seed(fresh, 0);
+  }
 }
 
 }  // namespace hardened::core

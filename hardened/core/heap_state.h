@@ -151,14 +151,16 @@ class alignas(4096) HeapState {
   // A seeded stream, for ever. Null when memory is exhausted.
   prim::RandomStream* NewStream(DrawsInChild in_child) ABSL_LOCKS_EXCLUDED(arenas_lock_);
 
-  // fork(): takes and releases every lock of this object and its arenas.
-  void LockAll() ABSL_NO_THREAD_SAFETY_ANALYSIS;
-  void UnlockAll(bool in_child) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  // Around a fork (hardened/fork.h): every lock of this object and its arenas.
+  void FreezeForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void ThawAfterFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void MendInChild() ABSL_NO_THREAD_SAFETY_ANALYSIS;
 
  private:
   static constexpr uint32_t kMaxArenas = 256;
 
-  void AddSpareArena(uint32_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
+  // Files `arena`, which is the spare one, and makes another.
+  void AddSpareArena(Arena& arena, uint32_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
   void MakeSpareArena(Arena& source) ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
   bool MakeFirstArena(const CoreOptions& options) ABSL_LOCKS_EXCLUDED(arenas_lock_);
   // Adds an arena of at least `least_bytes`, unless there are more than `seen` already.

@@ -100,9 +100,9 @@ void ReleaseList(Run* list, uint64_t now_ms) {
 
 }  // namespace
 
-constinit HeldRuns held_runs;
-constinit HeldRuns held_traced_runs;
-constinit RunCache run_cache;
+constinit prim::Replaceable<HeldRuns> held_runs;
+constinit prim::Replaceable<HeldRuns> held_traced_runs;
+constinit prim::Replaceable<RunCache> run_cache;
 
 bool HeldRuns::Hold(Run& run, size_t limit_bytes, uint64_t now_ms) {
   if (run.lost || run.page_bytes > limit_bytes) return false;
@@ -136,7 +136,7 @@ bool HeldRuns::Hold(Run& run, size_t limit_bytes, uint64_t now_ms) {
     if (pages.RemoveGuard(Pointer(out->pages), out->page_bytes, prim::GuardChange::kWhole)) {
       out->held = false;
       out->zero = true;
-      if (run_cache.Put(*out, now_ms)) continue;
+      if (run_cache->Put(*out, now_ms)) continue;
     }
     ReleaseRun(*out, now_ms);
   }
@@ -157,13 +157,13 @@ size_t HeldRuns::ReleaseAll(uint64_t now_ms) {
 }
 
 size_t ReleaseHeldRuns(uint64_t now_ms) {
-  return held_runs.ReleaseAll(now_ms) + held_traced_runs.ReleaseAll(now_ms);
+  return held_runs->ReleaseAll(now_ms) + held_traced_runs->ReleaseAll(now_ms);
 }
 
 bool ReleaseReserves() {
   const uint64_t now = prim::CoarseMilliseconds();
   const size_t held = ReleaseHeldRuns(now);
-  const size_t cached = run_cache.Purge(now, 0);
+  const size_t cached = run_cache->Purge(now, 0);
   return cached + held + heap_state.Purge(now, /*force=*/true) > 0;
 }
 
@@ -306,9 +306,9 @@ bool ResizePages(Run& run, size_t bytes);
 // A cached run with the size that is asked for; null when there is none.
 Run* TakeFitting(const RunLayout& layout) {
   const uint32_t slices = static_cast<uint32_t>(layout.slices);
-  Run* run = run_cache.Take(slices);
+  Run* run = run_cache->Take(slices);
   // A long run that is cut gives its end back; new memory would cost a fault for each page.
-  if (run == nullptr && slices > kFineSlices) run = run_cache.TakeBestFit(slices, 2 * slices);
+  if (run == nullptr && slices > kFineSlices) run = run_cache->TakeBestFit(slices, 2 * slices);
   if (run == nullptr || run->page_bytes == layout.page_bytes) return run;
   // From the start of its pages, wherever its data was.
   run->arena->SliceAt(run->data).released = true;
@@ -386,9 +386,9 @@ void FreeRun(Run& run, size_t hold_bytes) {
   heap_registry.CountRun(0, -1, -static_cast<int64_t>(run.page_bytes));
   const uint64_t now = prim::CoarseMilliseconds();
   const auto hold = [&] {
-    return (run.trace != nullptr ? held_traced_runs : held_runs).Hold(run, hold_bytes, now);
+    return (run.trace != nullptr ? held_traced_runs : held_runs)->Hold(run, hold_bytes, now);
   };
-  const bool kept = hold_bytes > 0 ? hold() : run_cache.Put(run, now);
+  const bool kept = hold_bytes > 0 ? hold() : run_cache->Put(run, now);
   if (!kept) ReleaseRun(run, now);
   if (HasHeap()) static_cast<ThreadHeap*>(current_heap)->Housekeep(now);
 }

@@ -29,6 +29,7 @@
 #include "hardened/core/arena.h"
 #include "hardened/core/slot_record.h"
 #include "hardened/prim/lock.h"
+#include "hardened/prim/replaceable.h"
 
 namespace hardened::core {
 
@@ -108,10 +109,7 @@ class HeldRuns {
   size_t ReleaseAll(uint64_t now_ms) ABSL_LOCKS_EXCLUDED(lock_);
 
   size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
-  void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS { lock_.Acquire(); }
-  void UnlockAfterFork(bool in_child) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    in_child ? lock_.ForkReset() : lock_.Release();
-  }
+  prim::Lock& lock() ABSL_LOCK_RETURNED(lock_) { return lock_; }
 
  private:
   prim::Lock lock_;  // taken with no other lock held, and none is taken under it
@@ -120,9 +118,9 @@ class HeldRuns {
   Run* newest_ ABSL_GUARDED_BY(lock_) = nullptr;
 };
 
-extern HeldRuns held_runs;
+extern prim::Replaceable<HeldRuns> held_runs;
 // Those with a trace: other runs do not push them out, nor the other way round.
-extern HeldRuns held_traced_runs;
+extern prim::Replaceable<HeldRuns> held_traced_runs;
 
 // Lets the runs of both go. Returns: their bytes.
 size_t ReleaseHeldRuns(uint64_t now_ms);
@@ -145,10 +143,7 @@ class RunCache {
   // Returns: their bytes.
   size_t Purge(uint64_t now_ms, uint64_t delay_ms) ABSL_LOCKS_EXCLUDED(lock_);
 
-  void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS { lock_.Acquire(); }
-  void UnlockAfterFork(bool in_child) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    in_child ? lock_.ForkReset() : lock_.Release();
-  }
+  prim::Lock& lock() ABSL_LOCK_RETURNED(lock_) { return lock_; }
 
  private:
   static constexpr size_t kBuckets = 64;
@@ -167,7 +162,7 @@ class RunCache {
   std::array<Run*, kBuckets> buckets_ ABSL_GUARDED_BY(lock_){};
 };
 
-extern RunCache run_cache;
+extern prim::Replaceable<RunCache> run_cache;
 
 }  // namespace hardened::core
 

@@ -106,12 +106,12 @@ Slab* ThreadHeap::NewSlab(SizeClass size_class) {
   const CoreOptions& options = heap_constants->options;
   ArenaSpan span;
   if (IsolatesClasses()) {
-    Slab* waiting = empty_slabs.Take(size_class);
+    Slab* waiting = empty_slabs->Take(size_class);
     if (waiting != nullptr) {
       SetSlabOwner(*waiting, this);
       return waiting;
     }
-    span = empty_slabs.TakeSpan(size_class);
+    span = empty_slabs->TakeSpan(size_class);
   }
   const bool reused = span.arena != nullptr;
   const uint32_t slices = SlabSlices(size_class);
@@ -124,7 +124,7 @@ Slab* ThreadHeap::NewSlab(SizeClass size_class) {
       heap_state.AllocateMetadata(Slab::MetadataBytes(size_class, RecordShift()), &metadata_arena);
   if (block == nullptr) {
     if (reused) {
-      empty_slabs.PutSpan(span, size_class);
+      empty_slabs->PutSpan(span, size_class);
     } else {
       span.arena->FreeSpan(span.first, !span.zero, prim::CoarseMilliseconds());
     }
@@ -164,7 +164,7 @@ void ThreadHeap::RetireSlab(Slab& slab, Bin& bin) {
   sparse_slabs_.Forget(slab);
   const uint64_t now = prim::CoarseMilliseconds();
   SetSlabOwner(slab, nullptr);
-  if (IsolatesClasses()) return empty_slabs.Put(slab, now, heap_constants->options.purge);
+  if (IsolatesClasses()) return empty_slabs->Put(slab, now, heap_constants->options.purge);
   Arena& arena = slab.arena();
   const uint32_t first = slab.first_slice();
   FreeSlabMetadata(slab);
@@ -335,9 +335,9 @@ void ThreadHeap::Housekeep(uint64_t now) {
   last_housekeeping_ms_ = now;
   // What a heap with a home hands out must not depend on the time.
   if (home_ == nullptr) TrimMagazines();
-  run_cache.Purge(now, heap_constants->options.purge.delay_ms);
+  run_cache->Purge(now, heap_constants->options.purge.delay_ms);
   heap_state.Purge(now, /*force=*/false);
-  empty_slabs.Purge(now, /*force=*/false, heap_constants->options.purge);
+  empty_slabs->Purge(now, /*force=*/false, heap_constants->options.purge);
   FlushOutgoing();
   heap_registry.CollectPool(/*all=*/false);
 }
@@ -516,20 +516,24 @@ void ThreadHeap::RenewAfterFork() {
 void ThreadHeap::MakeStockStale() {
   random_->SetMark();
   for (unsigned c = 0; c < kSizeClassCount; ++c) {
-    Magazine& magazine = magazines[c];
-    if (magazine.count() == 0) continue;
-    bins_[c].stale = static_cast<uint32_t>(magazine.count());
-    magazine.top = magazine.limit = magazine.bottom;
+    const Magazine& magazine = magazines[c];
+    Bin& bin = bins_[c];
+    // Cut before, or at its end in this very moment, below a signal handler.
+    if (bin.cut_countdown != 0 || magazine.countdown == 0 || magazine.count() == 0) continue;
+    bin.cut_countdown = magazine.countdown;
+    RestartCountdown(static_cast<SizeClass>(c), 1);
   }
 }
 
-void ThreadHeap::ReturnStale(SizeClass size_class) {
-  const uint32_t stale = bins_[size_class].stale;
-  if (stale == 0) return;
-  bins_[size_class].stale = 0;
+bool ThreadHeap::ReturnStale(SizeClass size_class) {
+  Bin& bin = bins_[size_class];
+  if (bin.cut_countdown == 0) return false;
+  RestartCountdown(size_class, bin.cut_countdown);
+  bin.cut_countdown = 0;
   Magazine& magazine = magazines[size_class];
-  magazine.limit = magazine.bottom + MagazineCapacity(size_class);
-  ReturnToSlabs(magazine.bottom + 1, stale);
+  ReturnToSlabs(magazine.bottom + 1, magazine.count());
+  magazine.top = magazine.bottom;
+  return true;
 }
 
 void ThreadHeap::RetireEmptySlabs(bool keep_one) {
@@ -545,7 +549,7 @@ void ThreadHeap::RetireEmptySlabs(bool keep_one) {
 // Reads what the owner writes without synchronisation; the sums are exact when it is quiet.
 __attribute__((no_sanitize("thread"))) void ThreadHeap::AddTo(Tally& tally) const {
   for (unsigned c = 0; c < kSizeClassCount; ++c) {
-    const uint64_t held = bins_[c].taken - bins_[c].stale - magazines[c].count();
+    const uint64_t held = bins_[c].taken - magazines[c].count();
     tally.allocations += started_countdowns_[c] - magazines[c].countdown;
     tally.taken_slots += held;
     tally.taken_bytes += held * SlotSize(static_cast<SizeClass>(c));

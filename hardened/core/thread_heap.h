@@ -78,6 +78,10 @@ class ThreadHeap : public HeapFront {
       Refile(slab);
   }
 
+  // If the magazine of `size_class` holds what was chosen before a fork, puts it back into the
+  // slabs. To be asked when a countdown has run out. Returns: whether it did.
+  bool ReturnStale(SizeClass size_class);
+
   // Sends `slot`, whose record the caller has claimed (kPendingRecord), to `owner`.
   void SendRemote(ThreadHeap* owner, void* slot, SizeClass size_class);
 
@@ -168,10 +172,10 @@ class ThreadHeap : public HeapFront {
     uint32_t listed;
     uint32_t refill;      // slots of the last refill, unless the magazine is smaller
     uint32_t generation;  // of the last slab that was opened
-    // Slots at the bottom of the magazine that were chosen before a fork. While there are any, the
-    // magazine is empty and full at once, and its next user puts them back (ReturnStale).
-    uint32_t stale;
-    uint32_t overflows;  // since the magazine was last looked at; NoteOverflow()
+    uint32_t overflows;   // since the magazine was last looked at; NoteOverflow()
+    // What the magazine holds was chosen before a fork, and its countdown was cut short, so that
+    // the next allocation puts it back (ReturnStale); then the countdown goes on from here. 0: no.
+    uint64_t cut_countdown;
     uint64_t allocations_at_overflow;
     uint64_t taken;  // slots drawn from slabs of this bin and not returned
   };
@@ -209,9 +213,9 @@ class ThreadHeap : public HeapFront {
   uint64_t AllocationsOf(SizeClass size_class) const {
     return started_countdowns_[size_class] - magazines[size_class].countdown;
   }
-  // Makes everything stale that was chosen up to now; touches nothing but this heap.
+  // Makes everything stale that was chosen up to now; touches nothing but this heap. Whatever its
+  // thread was doing in the fast walks, below a signal handler that forked, may go on.
   void MakeStockStale();
-  void ReturnStale(SizeClass size_class);
   // The level's, but uniform draws from slabs whose order another process knows. A heap with a home
   // draws the same in parent and child.
   const Placement& PlacementIn(const Slab& slab) const;

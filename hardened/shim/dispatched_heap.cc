@@ -3,7 +3,7 @@
 #include <dlfcn.h>
 
 #include "hardened/heap.h"
-#include "hardened/prim/lock.h"
+#include "hardened/prim/start_guard.h"
 #include "hardened/shim/active_heap.h"
 #include "hardened/shim/process_policy.h"
 #include "policies/light.h"
@@ -93,25 +93,36 @@ struct Libc {
   }
   template <EntryPoint>
   static void Free(void* pointer) noexcept {
-    __libc_free(pointer);
+    if (!prim::IsEarly(pointer)) __libc_free(pointer);
   }
-  template <EntryPoint>
+  template <EntryPoint kEntry>
   static void FreeSized(void* pointer, size_t) noexcept {
-    __libc_free(pointer);
+    Free<kEntry>(pointer);
   }
   static void* AllocateZeroed(size_t bytes) { return __libc_calloc(1, bytes); }
-  static void FreeOtherwise(void* pointer, EntryPoint) noexcept { __libc_free(pointer); }
+  static void FreeOtherwise(void* pointer, EntryPoint) noexcept {
+    Free<EntryPoint::kFree>(pointer);
+  }
   static void FreeSizedOtherwise(void* pointer, size_t, EntryPoint) noexcept {
-    __libc_free(pointer);
+    Free<EntryPoint::kFree>(pointer);
   }
   static void* AllocateAligned(size_t alignment, size_t bytes, AllocationKind) {
     return __libc_memalign(alignment, bytes);
   }
   static void* Reallocate(void* pointer, size_t bytes, EntryPoint) {
+    if (prim::IsEarly(pointer)) {
+      void* result = __libc_malloc(bytes);
+      const size_t old_bytes = prim::EarlySize(pointer);
+      if (result != nullptr) {
+        __builtin_memcpy(result, pointer, old_bytes < bytes ? old_bytes : bytes);
+      }
+      return result;
+    }
     return __libc_realloc(pointer, bytes);
   }
   // Has no other name in libc than the one that this library takes.
   static size_t UsableSize(void* pointer) {
+    if (prim::IsEarly(pointer)) return prim::EarlySize(pointer);
     using Function = size_t(void*);
     static constinit std::atomic<Function*> found{nullptr};
     Function* function = found.load(std::memory_order_relaxed);
@@ -126,13 +137,13 @@ struct Libc {
 
 // ---- before the first call
 
-constinit prim::Lock choosing;
-
 // Fills the table for the policy of this process, and seals it.
-[[gnu::cold, gnu::noinline]] void Choose() {
+// Returns: false to a thread that is already at it.
+[[gnu::cold, gnu::noinline]] bool Choose() {
+  if (prim::ThreadIsStarting()) return heap_functions.sealed();
+  const prim::StartGuard guard;
+  if (heap_functions.sealed()) return true;
   const policies::ResolvedPolicy& policy = ThisProcessPolicy().resolved;
-  const prim::LockGuard guard(choosing);
-  if (heap_functions.sealed()) return;
   HeapFunctions& table = heap_functions.Writable();
   if (IsDisabled()) {
     Fill<Libc>(table);
@@ -153,52 +164,63 @@ constinit prim::Lock choosing;
     }
   }
   heap_functions.Seal();
+  return true;
 }
 
-// What the table holds at first: chooses, and calls what it holds then.
+// What the table holds at first: chooses, and calls what it holds then. While that is going on the
+// thread that does it lives on early memory; whatever else it frees then is leaked.
 struct First {
   static void* Allocate(size_t bytes) {
-    Choose();
+    if (!Choose()) return AllocateEarly(core::kSlotAlignment, bytes);
     return DispatchedHeap::Allocate<SetErrno>(bytes, AllocationKind::kMalloc);
   }
   template <AllocationKind kKind>
   static void* AllocateOrThrow(size_t bytes) {
-    Choose();
+    if (!Choose()) return AllocateEarly(core::kSlotAlignment, bytes);
     return DispatchedHeap::Allocate<AskNewHandler>(bytes, kKind);
   }
   template <EntryPoint kEntry>
   static void Free(void* pointer) noexcept {
-    Choose();
-    DispatchedHeap::Free(pointer, kEntry);
+    if (Choose()) DispatchedHeap::Free(pointer, kEntry);
   }
   template <EntryPoint kEntry>
   static void FreeSized(void* pointer, size_t bytes) noexcept {
-    Choose();
-    DispatchedHeap::FreeSized(pointer, bytes, kEntry);
+    if (Choose()) DispatchedHeap::FreeSized(pointer, bytes, kEntry);
   }
   static void* AllocateZeroed(size_t bytes) {
-    Choose();
+    if (!Choose()) return AllocateEarly(core::kSlotAlignment, bytes);
     return DispatchedHeap::AllocateZeroed<SetErrno>(bytes);
   }
   static void FreeOtherwise(void* pointer, EntryPoint entry) noexcept {
-    Choose();
-    DispatchedHeap::Free(pointer, entry);
+    if (Choose()) DispatchedHeap::Free(pointer, entry);
   }
   static void FreeSizedOtherwise(void* pointer, size_t bytes, EntryPoint entry) noexcept {
-    Choose();
-    DispatchedHeap::FreeSized(pointer, bytes, entry);
+    if (Choose()) DispatchedHeap::FreeSized(pointer, bytes, entry);
   }
   static void* AllocateAligned(size_t alignment, size_t bytes, AllocationKind kind) {
-    Choose();
+    if (!Choose()) return AllocateEarly(alignment, bytes);
     return DispatchedHeap::AllocateAligned(alignment, bytes, kind);
   }
   static void* Reallocate(void* pointer, size_t bytes, EntryPoint entry) {
-    Choose();
+    if (!Choose()) return ReallocateEarly(pointer, bytes);
     return DispatchedHeap::Reallocate(pointer, bytes, entry);
   }
   static size_t UsableSize(void* pointer) {
-    Choose();
+    if (!Choose()) return prim::IsEarly(pointer) ? prim::EarlySize(pointer) : 0;
     return DispatchedHeap::UsableSize(pointer);
+  }
+
+ private:
+  static void* AllocateEarly(size_t alignment, size_t bytes) {
+    void* result = prim::AllocateEarly(bytes, alignment);
+    return result != nullptr ? result : SetErrno::Otherwise(bytes, AllocationKind::kMalloc);
+  }
+  static void* ReallocateEarly(void* pointer, size_t bytes) {
+    void* result = AllocateEarly(core::kSlotAlignment, bytes);
+    if (result == nullptr || !prim::IsEarly(pointer)) return result;
+    const size_t old_bytes = prim::EarlySize(pointer);
+    __builtin_memcpy(result, pointer, old_bytes < bytes ? old_bytes : bytes);
+    return result;
   }
 };
 

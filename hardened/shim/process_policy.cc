@@ -9,9 +9,10 @@
 
 #include "hardened/heap_plugs.h"
 #include "hardened/prim/environment.h"
+#include "hardened/prim/error_stream.h"
 #include "hardened/prim/kernel.h"
-#include "hardened/prim/lock.h"
 #include "hardened/prim/raw_writer.h"
+#include "hardened/prim/start_guard.h"
 #include "hardened/shim/active_heap.h"
 
 // A program's own default, in the language of HARDENED_OPTIONS. Data, not a function: nothing of
@@ -28,10 +29,9 @@ using policies::Setting;
 constexpr int kMaxLines = 8;
 constexpr size_t kMaxOptionsBytes = 4096;
 
-constinit prim::Lock resolving;
 constinit prim::Sealed<ProcessPolicy> process_policy;
 
-// Says on fd 2 what does not count, and where it stands.
+// Says on descriptor 2 what does not count, and where it stands.
 class Teller final : public policies::PolicyFileSink, public policies::RejectionSink {
  public:
   // Of texts that are no files.
@@ -39,7 +39,7 @@ class Teller final : public policies::PolicyFileSink, public policies::Rejection
 
   void BeginFile(std::string_view path) override { source_ = path; }
   void Refuse(std::string_view path, policies::Refusal refusal) override {
-    Begin().Text(path).Text(": ").Text(policies::TextOf(refusal)).Text("; not read");
+    Begin().Escaped(path).Text(": ").Text(policies::TextOf(refusal)).Text("; not read");
     End();
   }
   void Apply(Setting, uint64_t, uint32_t) override {}
@@ -48,11 +48,11 @@ class Teller final : public policies::PolicyFileSink, public policies::Rejection
                 uint32_t column) override {
     // Of a setting that is said twice the last one holds, here as in the tools.
     if (complaint == Complaint::kDuplicate) return;
-    prim::RawWriter& out = Begin().Text(source_);
+    prim::RawWriter& out = Begin().Escaped(source_);
     if (!source_.empty() && source_[0] == '/') {
       out.Char(':').Decimal(line).Char(':').Decimal(column);
     }
-    out.Text(": ").Text(policies::TextOf(complaint)).Text(": '").Text(word).Char('\'');
+    out.Text(": ").Text(policies::TextOf(complaint)).Text(": '").Escaped(word).Char('\'');
     End();
   }
 
@@ -73,7 +73,8 @@ class Teller final : public policies::PolicyFileSink, public policies::Rejection
   }
   void End() {
     if (++lines_ > kMaxLines) return;
-    out_.Char('\n').Flush(2);
+    out_.Char('\n');
+    prim::WriteMessage(out_.view());
   }
 
   prim::RawWriter out_;
@@ -169,7 +170,7 @@ const ProcessPolicy& ThisProcessPolicy() {
   if (process_policy.sealed()) return *process_policy;
   const int saved_errno = errno;
   {
-    const prim::LockGuard guard(resolving);
+    const prim::StartGuard guard;
     if (!process_policy.sealed()) {
       Resolve(&process_policy.Writable());
       process_policy.Seal();

@@ -152,14 +152,14 @@ HARDENED_EXPORT int malloc_trim(size_t /*pad*/) {
   if (!core::heap_state.started()) return 0;
   const int saved_errno = errno;
   const uint64_t now = prim::CoarseMilliseconds();
-  core::run_cache.Purge(now, 0);
+  core::run_cache->Purge(now, 0);
   core::heap_registry.CollectPool(/*all=*/true);
   if (core::HasHeap()) {
     static_cast<core::ThreadHeap*>(core::current_heap)->ReleaseEverything(/*keep_one=*/false);
   }
   const size_t purged =
       core::heap_state.Purge(now, /*force=*/true) +
-      core::empty_slabs.Purge(now, /*force=*/true, core::heap_constants->options.purge);
+      core::empty_slabs->Purge(now, /*force=*/true, core::heap_constants->options.purge);
   errno = saved_errno;
   return purged > 0 ? 1 : 0;
 }

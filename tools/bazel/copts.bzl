@@ -109,20 +109,24 @@ def malloc_library(name, copts, policy, preload = None, srcs = [], tags = [], vi
         alwayslink = True,
     )
 
+    # First of all its constructors register the fork handlers, so that the prepare handlers of
+    # others, which may allocate, run before. One object in a process can have the flag.
     hardened_preload_library(
         name = preload or "hardened_" + name,
         dep = ":malloc_" + name,
+        linkopts = ["-Wl,-z,initfirst"],
         tags = tags,
     )
 
 _VERSION_SCRIPT = "//hardened/shim:exported_symbols.lds"
 
-def hardened_preload_library(name, dep, tags = [], version_script = _VERSION_SCRIPT):
+def hardened_preload_library(name, dep, linkopts = [], tags = [], version_script = _VERSION_SCRIPT):
     """Links lib<name>.so for LD_PRELOAD; building //pkg:all checks what it needs.
 
     Args:
       name: the library's name, without "lib" and ".so".
       dep: the cc_library (alwayslink) with what it exports.
+      linkopts: besides those of every such library.
       tags: of the library.
       version_script: names what it exports.
     """
@@ -145,7 +149,7 @@ def hardened_preload_library(name, dep, tags = [], version_script = _VERSION_SCR
             "-Wl,-z,defs",
             "-Wl,-z,nodelete",
             "-Wl,--as-needed",
-        ],
+        ] + linkopts,
         linkshared = True,
         linkstatic = True,
         tags = ["nosan"] + tags,

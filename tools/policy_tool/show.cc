@@ -68,7 +68,8 @@ absl::StatusOr<nlohmann::json> ReadCosts(const std::string& file) {
   std::ifstream stream(file);
   if (!stream) return nlohmann::json::object();
   nlohmann::json costs = nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false);
-  if (!costs.is_object()) return absl::DataLossError(absl::StrCat(file, ": not a JSON object"));
+  if (!costs.is_object())
+    return absl::DataLossError(absl::StrCat(Escaped(file), ": not a JSON object"));
   return costs;
 }
 
