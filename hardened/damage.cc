@@ -44,17 +44,32 @@ void ReportKindMismatch(const void* pointer, core::AllocationKind kind, EntryPoi
   HandleEvent(report);
 }
 
-void ReportSizeMismatch(const void* pointer, size_t requested, size_t stated, EntryPoint entry,
-                        const void* caller) {
+namespace {
+
+// `unit` follows the number.
+void ReportStated(const void* pointer, size_t requested, const char* as, size_t stated,
+                  const char* unit, EntryPoint entry, const void* caller) {
   CorruptionReport report =
       DescribeAddress(reinterpret_cast<uintptr_t>(pointer), FactsOf(entry).name);
   report.kind = CorruptionKind::kSizeMismatch;
   report.requested_size = requested;
   prim::RawWriter detail;
-  detail.Text("ended as ").Decimal(stated).Text(" bytes").Char('\0');
+  detail.Text(as).Decimal(stated).Text(unit).Char('\0');
   report.detail = detail.view().data();
   report.caller = reinterpret_cast<uintptr_t>(caller);
   HandleEvent(report);
+}
+
+}  // namespace
+
+void ReportSizeMismatch(const void* pointer, size_t requested, size_t stated, EntryPoint entry,
+                        const void* caller) {
+  ReportStated(pointer, requested, "ended as ", stated, " bytes", entry, caller);
+}
+
+void ReportAlignmentMismatch(const void* pointer, size_t requested, size_t stated, EntryPoint entry,
+                             const void* caller) {
+  ReportStated(pointer, requested, "ended as aligned to ", stated, "", entry, caller);
 }
 
 }  // namespace hardened

@@ -37,6 +37,11 @@ namespace hardened {
     const void* pointer, size_t requested, size_t stated, EntryPoint entry,
     const void* caller = __builtin_return_address(0));
 
+// The allocation at `pointer`, of `requested` bytes, is ended as one aligned to `stated`.
+[[gnu::cold, gnu::noinline]] void ReportAlignmentMismatch(
+    const void* pointer, size_t requested, size_t stated, EntryPoint entry,
+    const void* caller = __builtin_return_address(0));
+
 }  // namespace hardened
 
 #endif  // HARDENED_DAMAGE_H_

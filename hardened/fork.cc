@@ -6,7 +6,6 @@
 #include "hardened/prim/fork_guard.h"
 #include "hardened/prim/lock.h"
 #include "hardened/prim/start_guard.h"
-#include "hardened/sweep.h"
 #include "hardened/zero_size.h"
 
 namespace hardened {
@@ -44,7 +43,6 @@ void AfterForkInChild() {
   core::run_cache.MendInChild();
   core::heap_registry.MendInChild();
   zero_size_slots.MendInChild();
-  MendSweepInChild();
   RenewAfterFork();
 }
 

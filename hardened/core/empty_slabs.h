@@ -40,6 +40,15 @@ class EmptySlabs {
   // Returns: bytes given back.
   size_t Purge(uint64_t now_ms, bool force, const PurgePolicy& policy) ABSL_LOCKS_EXCLUDED(lock_);
 
+  // While it is held, no slab that has an owner loses its metadata: a slab whose owner is seen
+  // under it can be read to its end. For looks at slabs of other threads, and short: slabs come and
+  // go under the same lock. Returns: false while another thread holds it. `wait`: after a while
+  // only.
+  bool TryHold(bool wait) ABSL_EXCLUSIVE_TRYLOCK_FUNCTION(true, lock_) {
+    return wait ? lock_.AcquireWithPatience() : lock_.TryLock();
+  }
+  void EndHold() ABSL_UNLOCK_FUNCTION(lock_) { lock_.Release(); }
+
   prim::Lock& lock() ABSL_LOCK_RETURNED(lock_) { return lock_; }
 
  private:

@@ -49,9 +49,11 @@ bool HeapState::Start(const CoreOptions& options, const char* level, bool (*befo
   // need later.
   if (constants.cage_bytes < kLargestCage) {
     constants.options.guard_slab_interval = 0;
+    constants.options.run_gap_slices = 0;
     constants.options.run_hold_bytes =
         std::min(options.run_hold_bytes, constants.cage_bytes / kHeldShare);
   }
+  if (prim::MemoryIsCounted()) constants.options.run_gap_slices = 0;
   {
     const prim::LockGuard guard(arenas_lock_);
     constants.link_keys.pad_key = LinkKey(*random_);

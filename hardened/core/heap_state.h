@@ -34,6 +34,9 @@ struct HeapPlug {
   // A slot that another thread freed has come back; its record is still kPendingRecord. Core then
   // forgets it.
   void (*keep)(ThreadHeap& heap, MagazineEntry slot, SizeClass size_class) = nullptr;
+  // A slot that another thread freed goes back to its slab at once; its record is still
+  // kPendingRecord, its link is cleared. Returns: false when it is damaged; core then forgets it.
+  bool (*settle)(MagazineEntry slot, SizeClass size_class) = nullptr;
   // Everything held goes back to its slab.
   void (*drain)(ThreadHeap& heap) = nullptr;
   // A run with a trace goes back to its arena.
@@ -55,6 +58,12 @@ struct CoreOptions {
   bool collect_into_magazine = true;
   // Runs get guards of random size in front, from the address space that their slices leave.
   bool random_run_guards = false;
+  // Slices of address space that every run takes beyond what it needs, guarded, so that its place
+  // in them is random (random_run_guards). None where address space or memory is counted, or guards
+  // are refused.
+  uint8_t run_gap_slices = 0;
+  // Freed runs wait in the cache for others of their size, and do not pass a fork (RunCache).
+  bool delay_runs = false;
   // The end of a run's data is placed against the guard behind it.
   bool end_aligned_runs = false;
   // Freed runs kept with guards and memory for re-use, for all threads, in bytes.

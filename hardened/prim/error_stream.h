@@ -1,9 +1,9 @@
 // error_stream: messages to descriptor 2, which is the program's.
 //
 // By the time of a message number 2 may be anything: a program that closes it gets its next file
-// under that number. So it is looked at each time. Written to is what was descriptor 2 at the start,
-// whatever it is (`prog 2>file` included: at the shared offset, where the program's own messages
-// go). Of what has taken its place since,
+// under that number. So it is looked at each time. Written to is what was descriptor 2 at the
+// start, whatever it is (`prog 2>file` included: at the shared offset, where the program's own
+// messages go). Of what has taken its place since,
 //
 //   terminals;
 //   pipes, unless they are O_CLOEXEC, which no error stream is;

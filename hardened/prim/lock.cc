@@ -149,4 +149,14 @@ void EndForkInChild() {
   forks.store(own_forks, std::memory_order_relaxed);
 }
 
+bool Lock::AcquireWithPatience() {
+  // A holder that was preempted needs a turn of the scheduler, one that sleeps in the kernel more.
+  constexpr int kYields = 1000;
+  for (int i = 0; i < kYields; ++i) {
+    if (TryLock()) return true;
+    kernel::SystemCall(SYS_sched_yield);
+  }
+  return false;
+}
+
 }  // namespace hardened::prim

@@ -56,6 +56,10 @@ class ABSL_LOCKABLE Lock {
     return false;
   }
 
+  // Waits for it, but not for ever: for callers whose own thread may hold it.
+  // Returns: whether the caller holds the lock.
+  bool AcquireWithPatience() ABSL_EXCLUSIVE_TRYLOCK_FUNCTION(true);
+
   // Before a fork, after BeginFork(): waits until nobody holds the lock, and freezes it. Gives up
   // after some seconds, and at once where the holder may be this thread, below a signal handler.
   void Freeze();
@@ -68,7 +72,7 @@ class ABSL_LOCKABLE Lock {
     return before != kHeld && before != kContended;
   }
 
-  // For tests and debug checks: true if anybody holds the lock.
+  // Whether anybody holds the lock, at some moment: for tests, and before an attempt.
   bool IsHeld() const {
     const uint32_t state = state_.load(std::memory_order_relaxed);
     return state == kHeld || state == kContended;

@@ -61,6 +61,17 @@ size_t AddressSpaceLeft() {
   return limit.current > used ? limit.current - used : 0;
 }
 
+bool MemoryIsCounted() {
+  const int saved_errno = errno;
+  rlimit limit;
+  char mode[2] = {};
+  const bool counted =
+      (getrlimit(RLIMIT_DATA, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) ||
+      (ReadSmallFile("/proc/sys/vm/overcommit_memory", mode, 1) == 1 && mode[0] == '2');
+  errno = saved_errno;
+  return counted;
+}
+
 uint64_t CoarseMilliseconds() {
   if (g_calls_are_time.load(std::memory_order_relaxed)) [[unlikely]] {
     const uint64_t calls = g_calls.load(std::memory_order_relaxed);

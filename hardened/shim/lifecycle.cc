@@ -5,6 +5,7 @@
 #include "hardened/fork.h"
 #include "hardened/heap_plugs.h"
 #include "hardened/prim/error_stream.h"
+#include "hardened/shim/process_policy.h"
 #include "hardened/shim/signals.h"
 #include "hardened/sweep.h"
 
@@ -12,9 +13,9 @@ namespace hardened::shim {
 namespace {
 
 [[gnu::constructor]] void Begin() {
-  EnsureForkHandlers();
-  FindSignalFunctions();
   prim::NoteErrorStream();
+  FindSignalFunctions();
+  if (!LeavesProcessAlone()) EnsureForkHandlers();
 }
 
 [[gnu::destructor]] void SweepAtExit() {

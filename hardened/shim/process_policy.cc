@@ -19,6 +19,18 @@
 // the program may run before its first allocation.
 extern "C" [[gnu::weak, gnu::visibility("default")]] const char hardened_default_options[];
 
+// What the runtimes of sanitizers have, and what valgrind preloads into its programs. Each of them
+// is there before the first allocation.
+extern "C" {
+[[gnu::weak, gnu::visibility("default")]] void _vgnU_freeres();
+[[gnu::weak, gnu::visibility("default")]] void __asan_init();
+[[gnu::weak, gnu::visibility("default")]] void __hwasan_init();
+[[gnu::weak, gnu::visibility("default")]] void __lsan_init();
+[[gnu::weak, gnu::visibility("default")]] void __memprof_init();
+[[gnu::weak, gnu::visibility("default")]] void __msan_init();
+[[gnu::weak, gnu::visibility("default")]] void __tsan_init();
+}
+
 namespace hardened::shim {
 namespace {
 
@@ -143,6 +155,13 @@ void ReadFiles(policies::Settings* settings, Teller& teller) {
                             ExecutablePath(buffer, sizeof(buffer)), settings, teller);
 }
 
+// Whether a tool is in the process that has to see every allocation.
+bool HasTool() {
+  return _vgnU_freeres != nullptr || __asan_init != nullptr || __hwasan_init != nullptr ||
+         __lsan_init != nullptr || __memprof_init != nullptr || __msan_init != nullptr ||
+         __tsan_init != nullptr;
+}
+
 void Resolve(ProcessPolicy* policy) {
   Teller teller;
   policies::PolicyInputs inputs;
@@ -154,6 +173,7 @@ void Resolve(ProcessPolicy* policy) {
   // What does not count is not even parsed.
   if (!inputs.secure) ReadEnvironment(&inputs.environment, teller);
   policy->resolved = policies::Resolve(inputs, teller);
+  if (!kFixedLevel && HasTool()) policy->resolved.disabled = true;
   policies::Settings shown = policy->resolved.settings;
   shown.Set(Setting::kLevel, static_cast<uint64_t>(policy->resolved.level));
   if (policy->resolved.disabled) shown.Set(Setting::kDisable, 1);
@@ -178,6 +198,10 @@ const ProcessPolicy& ThisProcessPolicy() {
   }
   errno = saved_errno;
   return *process_policy;
+}
+
+bool LeavesProcessAlone() {
+  return !kFixedLevel && (HasTool() || ThisProcessPolicy().resolved.disabled);
 }
 
 }  // namespace hardened::shim

@@ -3,6 +3,7 @@
 import importlib
 import os
 import pathlib
+import shlex
 import signal
 import subprocess
 import sys
@@ -56,3 +57,21 @@ def load_programs():
     """What tools/checks/programs is made of: it knows how to run and end servers."""
     sys.path.insert(0, str(ROOT / "tools/checks"))
     return importlib.import_module("program_checks")
+
+
+def in_private_etc(test, layers, script, env, **more):
+    """Runs a shell script, as root, that may change /etc: it sees a copy that goes away with it.
+
+    `layers` is a folder to be made. Skips the test where mounts are not allowed.
+    """
+    layers.mkdir(parents=True)
+    mount = """
+        set -e
+        mount -t tmpfs tmpfs {layers}
+        mkdir {layers}/upper {layers}/work
+        mount -t overlay overlay -o lowerdir=/etc,upperdir={layers}/upper,workdir={layers}/work /etc
+    """.format(layers=shlex.quote(str(layers)))
+    unshare = ["unshare", "--mount", "--propagation", "private", "bash", "-c"]
+    if run(*unshare, mount, status=None).returncode != 0:
+        test.skipTest("mounts are not allowed here")
+    return run(*unshare, mount + script, env=env, **more)

@@ -45,7 +45,7 @@ std::vector<Feature> FeatureList(const Features& features) {
       {"isolate_classes", flag(features.core.isolate_classes),
        "address space of one size class never serves another"},
       {"random_run_guards", flag(features.core.random_run_guards),
-       "guards of runs (above 64 KiB) have random sizes"},
+       "guards of runs (above 64 KiB) have random sizes, and freed runs wait"},
       {"end_aligned_runs", flag(features.core.end_aligned_runs),
        "a run ends against the guard behind it"},
   };

@@ -3,6 +3,11 @@
 harness runs one program and ends all it started; command is the command line.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # tools/, for hardened_version
+
 from . import browser, mail, network, preloads, python_tests, signals, stores, tools, web
 from .command import install
 from .harness import PATH, Run, connects, end_all_groups

@@ -15,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from hardened_version import ShowVersion
+
 from .harness import LOOPBACK, PATH, ROOT, Failure, Run, Skip, Timeout, adopt_orphans, end_all
 
 LEVELS = ["light", "standard", "strict"]
@@ -163,6 +165,7 @@ def check_program(program, libraries, work, count):
 def main(usage, programs):
     """The command line. `usage`: its help; `programs`: all there are. Returns the exit status."""
     parser = argparse.ArgumentParser(usage=usage)
+    parser.add_argument("--version", action=ShowVersion)
     parser.add_argument("--level", action="append")
     parser.add_argument("--library")
     parser.add_argument("--only", action="append", help="part of a program's name")
