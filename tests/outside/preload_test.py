@@ -38,7 +38,7 @@ class PreloadTest(InstalledTest):
         self.library = self.prefix / "lib/libhardened.so"
 
     def test_a_server_of_another_user(self):
-        redis = [program for program in programs.programs() if program.name == "redis"][0]
+        redis = [program for program in programs.PROGRAMS if program.name == "redis"][0]
         if not programs.install(redis):
             self.skipTest("redis-server is not installed")
         folder = self.folder / "redis"
