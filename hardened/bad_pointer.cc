@@ -109,8 +109,11 @@ CorruptionReport DescribeAddress(uintptr_t address, const char* found_by) {
   return ExplainBadPointer(address, PointerUse::kUse, found_by);
 }
 
-void ReportBadPointer(const void* pointer, PointerUse use, const char* found_by) {
-  HandleEvent(ExplainBadPointer(reinterpret_cast<uintptr_t>(pointer), use, found_by));
+void ReportBadPointer(const void* pointer, PointerUse use, const char* found_by,
+                      const void* caller) {
+  CorruptionReport report = ExplainBadPointer(reinterpret_cast<uintptr_t>(pointer), use, found_by);
+  report.caller = reinterpret_cast<uintptr_t>(caller);
+  HandleEvent(report);
 }
 
 }  // namespace hardened

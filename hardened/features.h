@@ -83,6 +83,8 @@ constexpr bool IsCoherent(const Features& features) {
          // The canary starts at the exact end, and its life lies beside the record.
          (!features.canary || (features.exact_size && features.core.record_shift == 2)) &&
          (!features.check_neighbours || features.canary) && (!features.sweep || features.canary) &&
+         // Slabs that wait for their class do not go away under a sweep (EmptySlabs::TryHold).
+         (!features.sweep || features.core.isolate_classes) &&
          (!features.check_on_allocate || features.wipe_limit > 0) &&
          (!features.check_stated_size || features.exact_size) &&
          // Only a slab that keeps its address space may have a guard that is never moved.

@@ -10,12 +10,34 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The version of this header; hardened_version() is that of the library. Before 1.0 another minor
+ * version may change what is below. */
+#define HARDENED_VERSION "0.1.0"
+
+/* Chooses the program's own default, in the language of HARDENED_OPTIONS. Once, at file scope:
+ *
+ *   HARDENED_DEFAULT_OPTIONS("level=strict:quarantine=4M");
+ *
+ * It counts more than the build, less than the environment, and never goes below what the system's
+ * policy files set. A preloaded library sees it only where the executable exports it: link with
+ * -Wl,--export-dynamic-symbol=hardened_default_options, as the pkg-config and CMake files do, or
+ * with -rdynamic. */
+#ifdef __cplusplus
+#define HARDENED_DEFAULT_OPTIONS(options)                                                         \
+  extern "C" __attribute__((used, visibility("default"))) const char hardened_default_options[] = \
+      options
+#else
+#define HARDENED_DEFAULT_OPTIONS(options) \
+  __attribute__((used, visibility("default"))) const char hardened_default_options[] = options
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 /* Sums over all threads since the start of the process. Exact while the other threads do not
- * allocate or free; otherwise each figure may be slightly behind. Sizes are in bytes. */
+ * allocate or free; otherwise each figure may be slightly behind. Sizes are in bytes. Later
+ * versions add figures at the end and change none of these. */
 typedef struct hardened_counters {
   uint64_t allocations;    /* successful requests for memory */
   uint64_t deallocations;  /* allocations whose life has ended */
@@ -30,8 +52,13 @@ typedef struct hardened_counters {
   uint64_t damages;        /* damaged canaries and writes after free that the policy let pass */
 } hardened_counters;
 
-/* Fills *out. Returns 0, or -1 when out is null. */
-int hardened_get_counters(hardened_counters* out);
+/* Fills `size` bytes at `out`: as many of the counters as fit, and zeros behind those that this
+ * library knows. So sizeof(hardened_counters) is right whatever the version of the library. Returns
+ * 0, or -1 when out is null. */
+int hardened_get_counters(hardened_counters* out, size_t size);
+
+/* The version of the library, as HARDENED_VERSION. Never null. */
+const char* hardened_version(void);
 
 /* The level in force: "light", "standard", "strict", "paranoid", the name of a custom level, or "off"
  * where the system's policy leaves the program on libc's malloc. Never null. */
@@ -52,10 +79,7 @@ size_t hardened_bytes_from(const void* pointer);
  * more than there are. `function` must live for ever. Returns when the policy lets that pass. */
 void hardened_report_overflow(const char* function, const void* pointer, size_t bytes, int writes);
 
-/* A program may define this to choose its own default, in the same language. It counts more than the
- * build, less than the environment, and never goes below what the system's policy files set. The
- * executable must export it (-Wl,--export-dynamic-symbol=hardened_default_options) for a preloaded
- * library to see it. */
+/* What HARDENED_DEFAULT_OPTIONS defines, in the program. */
 extern const char hardened_default_options[];
 
 #ifdef __cplusplus

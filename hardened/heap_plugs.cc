@@ -1,16 +1,17 @@
 #include "hardened/heap_plugs.h"
 
+#include "hardened/core/heap_registry.h"
+#include "hardened/damage.h"
 #include "hardened/fault_report.h"
 #include "hardened/fork.h"
 #include "hardened/guarded_sample.h"
 #include "hardened/prim/environment.h"
-#include "hardened/prim/lock.h"
+#include "hardened/prim/start_guard.h"
+#include "hardened/wipe.h"
 #include "hardened/zero_size.h"
 
 namespace hardened {
 namespace {
-
-constinit prim::Lock start_lock;
 
 bool Prepare(core::ThreadHeap& heap) {
   HeapPlugs& plugs = PlugsOf(heap);
@@ -29,6 +30,23 @@ bool Prepare(core::ThreadHeap& heap) {
   return features.quarantine.bytes == 0 || plugs.quarantine.initialised() ||
          plugs.quarantine.Initialise(features.quarantine, features.wipe_limit,
                                      features.check_on_allocate);
+}
+
+bool Settle(core::MagazineEntry slot, core::SizeClass size_class) {
+  const size_t size = core::SlotSize(size_class);
+  const bool wiped = size <= active_features->wipe_limit;
+  // Detects: a write to the slot between its wipe, when another thread freed it, and this call.
+  // Misses:  writes to slots that are not wiped, apart from those to the link.
+  // Cost:    one pass over the slot.
+  if (wiped && !IsZero(slot.slot, size)) {
+    slot.record->store(core::kFreedRecord, std::memory_order_relaxed);
+    ReportWriteAfterFree(slot.slot, size, "collection");
+    return false;
+  }
+  // Pairs with the loads of who looks at it as a neighbour, or in a sweep: its link is cleared.
+  slot.record->store(wiped ? core::kFreedZeroRecord : core::kFreedRecord,
+                     std::memory_order_release);
+  return true;
 }
 
 void Drain(core::ThreadHeap& heap) {
@@ -75,8 +93,9 @@ void KeepInQuarantine(core::ThreadHeap& heap, core::MagazineEntry entry,
   Quarantine& quarantine = PlugsOf(heap).quarantine;
   const Features& features = *active_features;
   const size_t size = core::SlotSize(size_class);
+  // Release: a sweep that sees the record sees the wiped slot.
   entry.record->store(size <= features.wipe_limit ? core::kFreedZeroRecord : core::kFreedRecord,
-                      std::memory_order_relaxed);
+                      std::memory_order_release);
   if (quarantine.Add(entry, size_class, features.quarantine.WeightOf(size))) {
     quarantine.Evict(heap);
   }
@@ -92,7 +111,7 @@ void KeepInQuarantine(core::ThreadHeap& heap, core::MagazineEntry entry,
 namespace {
 
 bool StartOnce(const Features& features) {
-  const prim::LockGuard guard(start_lock);
+  const prim::StartGuard guard;
   if (core::heap_state.started()) return true;
   if (!active_features.sealed()) {
     Features& active = active_features.Writable();
@@ -100,9 +119,11 @@ bool StartOnce(const Features& features) {
     ConfigureFeatures(&active);
     active_features.Seal();
   }
+  core::heap_registry.RegisterExit();
   core::CoreOptions options = active_features->core;
   options.plug.prepare = &Prepare;
   options.plug.forget_trace = &ForgetTrace;
+  if (features.wipe_limit > 0) options.plug.settle = &Settle;
   if (features.quarantine.bytes > 0) {
     options.plug.keep = &KeepInQuarantine;
     options.plug.drain = &Drain;
@@ -116,10 +137,12 @@ bool StartOnce(const Features& features) {
 
 bool StartHeap(const Features& features) {
   if (core::heap_state.started()) return true;
+  // Below a function of libc that start-up called, or below a signal handler.
+  if (prim::ThreadIsStarting()) return false;
   if (!StartOnce(features)) return false;
   // Early, so that they run after the prepare handlers of others, which may still allocate.
   EnsureForkHandlers();
-  if (active_features->explain_faults) InstallFaultHandler();
+  InstallFaultHandler();
   return true;
 }
 

@@ -90,6 +90,7 @@ void Quarantine::Evict(core::ThreadHeap& heap) {
   // Some more than must leave, so that this is not done for each free. A big slot may have to push
   // out many small ones.
   const int64_t spare = static_cast<int64_t>(limits_->bytes / 64);
+  core::ThreadHeap::SlowSide slow_side;
   do {
     if (drawn_ == 0) Draw(heap.random());
     // Copies, which the stores below cannot change.
@@ -107,6 +108,7 @@ void Quarantine::Evict(core::ThreadHeap& heap) {
       __builtin_prefetch(slot.record, 1);
       core::Magazine& magazine = heap.magazines[size_class];
       if (ABSL_PREDICT_FALSE(magazine.top == magazine.limit)) {
+        slow_side.Enter(heap);
         heap.NoteOverflow(size_class, 1);
         FileInSlab(heap, slot, size_class);
       } else if (checked_later_ || IsFitForUse(slot, size_class)) {
@@ -120,6 +122,7 @@ void Quarantine::Evict(core::ThreadHeap& heap) {
 }
 
 void Quarantine::Drain(core::ThreadHeap& heap) {
+  const core::ThreadHeap::SlowSide slow_side(heap);
   while (drawn_ != 0 || Draw(heap.random())) {
     --drawn_;
     const Held held = block_[--block_size_];

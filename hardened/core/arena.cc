@@ -273,6 +273,7 @@ prim::Commitment Arena::Commit(uint32_t first, uint32_t slices, uint32_t limit) 
 uint32_t Arena::AllocateSpan(uint32_t slices, uint32_t alignment, uint32_t lead, bool* zero,
                              SpanPurpose purpose) {
   HARDENED_CHECK(slices > 0 && alignment > 0);
+  if (abandoned()) return kNoSpan;
   const prim::LockGuard guard(lock_);
   if (alignment > UINT32_MAX / 2 || slices > UINT32_MAX / 2) return kNoSpan;
   const uint32_t wanted = slices + (alignment - 1);
@@ -319,6 +320,7 @@ uint32_t Arena::AllocateSpan(uint32_t slices, uint32_t alignment, uint32_t lead,
 }
 
 bool Arena::ExtendSpan(uint32_t first, uint32_t slices, bool* zero) {
+  if (abandoned()) return false;
   const prim::LockGuard guard(lock_);
   const uint32_t length = spans_[first].length;
   HARDENED_CHECK(spans_[first].state == SpanState::kUsed && slices > length);
@@ -364,6 +366,7 @@ void Arena::Release(uint32_t first, uint32_t length, bool dirty, uint64_t now_ms
 }
 
 void Arena::FreeSpan(uint32_t first, bool dirty, uint64_t now_ms) {
+  if (abandoned()) return;
   const prim::LockGuard guard(lock_);
   const Span& span = spans_[first];
   HARDENED_CHECK(span.state == SpanState::kUsed && span.length > 0);
@@ -371,6 +374,7 @@ void Arena::FreeSpan(uint32_t first, bool dirty, uint64_t now_ms) {
 }
 
 void Arena::TrimSpan(uint32_t first, uint32_t slices, bool dirty, uint64_t now_ms) {
+  if (abandoned()) return;
   const prim::LockGuard guard(lock_);
   const uint32_t length = spans_[first].length;
   HARDENED_CHECK(spans_[first].state == SpanState::kUsed && slices > 0 && slices < length);
@@ -381,6 +385,7 @@ void Arena::TrimSpan(uint32_t first, uint32_t slices, bool dirty, uint64_t now_m
 }
 
 uint32_t Arena::NextUsedSpan(uint32_t slice, uint32_t* behind) {
+  if (abandoned()) return kNoSpan;
   const prim::LockGuard guard(lock_);
   // The slice that is never committed is a span of its own.
   for (uint32_t first = slice == 0 ? 1 : slice; first < grown_slices_;) {
@@ -463,7 +468,7 @@ size_t Arena::UncommitFree() {
 }
 
 bool Arena::DropUsed(uint32_t first, uint32_t slices) {
-  {
+  if (!abandoned()) {
     const prim::LockGuard guard(lock_);
     if (pages_->rationed() && Uncommit(first, slices) != 0) {
       absent_slices_ += slices;
@@ -474,6 +479,7 @@ bool Arena::DropUsed(uint32_t first, uint32_t slices) {
 }
 
 bool Arena::MakeUsable(uint32_t first, uint32_t slices) {
+  if (abandoned()) return false;
   const prim::LockGuard guard(lock_);
   const uint32_t before = committed_slices_;
   const bool usable = Commit(first, slices, first + slices) == prim::Commitment::kDone;
@@ -486,6 +492,7 @@ void Arena::LookAtLimits() {
 }
 
 size_t Arena::Purge(uint64_t now_ms, bool force) {
+  if (abandoned()) return 0;
   const prim::LockGuard guard(lock_);
   LookAtLimits();
   const bool late = force || now_ms - dirty_since_ms_ >= purge_policy_.delay_ms;
@@ -498,6 +505,7 @@ size_t Arena::Purge(uint64_t now_ms, bool force) {
 }
 
 void Arena::Normalise() {
+  if (abandoned()) return;
   const prim::LockGuard guard(lock_);
   purge_cursor_ = 0;
   PurgeLocked(0, UINT32_MAX);
@@ -514,6 +522,7 @@ void Arena::Normalise() {
 }
 
 ArenaCounters Arena::Counters() {
+  if (abandoned()) return {};
   const prim::LockGuard guard(lock_);
   return {
       .grown_bytes = size_t{grown_slices_} << kSliceShift,

@@ -106,11 +106,13 @@ class Arena {
 
   // A zeroed block of metadata, 64-byte aligned. Null when there is none left.
   void* AllocateMetadata(size_t bytes) ABSL_LOCKS_EXCLUDED(lock_) {
+    if (abandoned()) return nullptr;
     const prim::LockGuard guard(lock_);
     return blocks_.Allocate(bytes);
   }
   // Gives a block back; the same size must be given.
   void FreeMetadata(void* block, size_t bytes) ABSL_LOCKS_EXCLUDED(lock_) {
+    if (abandoned()) return;
     const prim::LockGuard guard(lock_);
     blocks_.Free(block, bytes);
   }
@@ -132,6 +134,11 @@ class Arena {
   // The home of some thread heaps: no other heap takes spans here.
   void set_home() { home_ = true; }
   bool home() const { return home_; }
+
+  // What lock() guards was being changed when this process was forked, by a thread that is not in
+  // it. Nothing is allocated here or given back any more; what is in use stays good.
+  void Abandon() { abandoned_.store(true, std::memory_order_relaxed); }
+  bool abandoned() const { return abandoned_.load(std::memory_order_relaxed); }
 
   void set_purge_policy(const PurgePolicy& policy) { purge_policy_ = policy; }
 
@@ -207,6 +214,7 @@ class Arena {
   prim::PageSource* pages_ = nullptr;
   PurgePolicy purge_policy_;
   bool home_ = false;
+  std::atomic<bool> abandoned_{false};
 
   alignas(prim::kNoSharing) prim::Lock lock_;
   std::atomic<uint32_t> grown_slices_{0};  // written under lock_

@@ -17,7 +17,7 @@ ArenaSpan SpanOf(const SliceDescriptor* slice) {
 
 }  // namespace
 
-constinit EmptySlabs empty_slabs;
+constinit prim::Replaceable<EmptySlabs> empty_slabs;
 
 void EmptySlabs::ForgetDirty(Slab& slab) {
   if (!slab.dirty) return;

@@ -53,9 +53,11 @@ bool HeapState::Start(const CoreOptions& options, const char* level, bool (*befo
   // need later.
   if (constants.cage_bytes < kLargestCage) {
     constants.options.guard_slab_interval = 0;
+    constants.options.run_gap_slices = 0;
     constants.options.run_hold_bytes =
         std::min(options.run_hold_bytes, constants.cage_bytes / kHeldShare);
   }
+  if (prim::MemoryIsCounted()) constants.options.run_gap_slices = 0;
   {
     const prim::LockGuard guard(arenas_lock_);
     constants.link_keys.pad_key = LinkKey(*random_);
@@ -133,14 +135,15 @@ bool HeapState::AddArena(size_t least_bytes, bool for_metadata, uint32_t seen) {
   const size_t bytes =
       for_metadata ? least_bytes
                    : std::min(first_arena_.heap_bytes() << std::min(count, 20u), kLargestArena);
-  if (!CreateArena(*spare_arena_, bytes, least_bytes)) return false;
-  AddSpareArena(count);
+  Arena& arena = *spare_arena_;
+  if (!CreateArena(arena, bytes, least_bytes)) return false;
+  AddSpareArena(arena, count);
   return true;
 }
 
-void HeapState::AddSpareArena(uint32_t count) {
-  arenas_[count] = spare_arena_;
-  MakeSpareArena(*arenas_[count]);
+void HeapState::AddSpareArena(Arena& arena, uint32_t count) {
+  arenas_[count] = &arena;
+  MakeSpareArena(arena);
   arena_count_.store(count + 1, std::memory_order_release);
 }
 
@@ -159,7 +162,7 @@ Arena* HeapState::MakeHomeArena(size_t bytes, uintptr_t hint) {
     arena.Destroy();
     return nullptr;
   }
-  AddSpareArena(count);
+  AddSpareArena(arena, count);
   return &arena;
 }
 
@@ -252,37 +255,44 @@ prim::RandomStream* HeapState::NewStream(DrawsInChild in_child) {
   return stream;
 }
 
-void HeapState::LockAll() {
-  arenas_lock_.Acquire();
-  // The kernel cannot be asked in the child, and wipes the stream there.
-  if (random_ != nullptr && prim::CurrentSandbox() == prim::Sandbox::kEntered) {
+void HeapState::FreezeForFork() {
+  arenas_lock_.Freeze();
+  // The kernel cannot be asked in the child, and wipes the stream there. Held by this thread itself,
+  // below a signal handler, the stream may be in the middle of a draw.
+  if (random_ != nullptr && prim::CurrentSandbox() == prim::Sandbox::kEntered &&
+      !arenas_lock_.IsHeld()) {
     DrawKey(fork_key_);
   }
   const uint32_t count = arena_count_.load(std::memory_order_relaxed);
-  for (uint32_t i = 0; i < count; ++i) arenas_[i]->lock().Acquire();
+  for (uint32_t i = 0; i < count; ++i) arenas_[i]->lock().Freeze();
 }
 
-void HeapState::UnlockAll(bool in_child) {
-  const auto release = [in_child](prim::Lock& lock) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    if (in_child) {
-      lock.ForkReset();
-    } else {
-      lock.Release();
-    }
-  };
+void HeapState::ThawAfterFork() {
   const uint32_t count = arena_count_.load(std::memory_order_relaxed);
-  for (uint32_t i = count; i > 0; --i) release(arenas_[i - 1]->lock());
-  if (in_child && random_ != nullptr) {
-    // At once: the child may enter a sandbox before its first draw.
-    if (prim::CurrentSandbox() != prim::Sandbox::kEntered) prim::FillEntropy(fork_key_);
-    if (random_->seeded()) {
-      random_->Rekey(fork_key_);
-    } else {
-      random_->Seed(fork_key_, 0);
-    }
+  for (uint32_t i = count; i > 0; --i) arenas_[i - 1]->lock().Thaw();
+  explicit_bzero(fork_key_, sizeof(fork_key_));
+  arenas_lock_.Thaw();
+}
+
+void HeapState::MendInChild() {
+  const uint32_t count = arena_count_.load(std::memory_order_relaxed);
+  for (uint32_t i = 0; i < count; ++i) {
+    if (!arenas_[i]->lock().ForkReset()) arenas_[i]->Abandon();
+  }
+  if (!arenas_lock_.ForkReset()) {
+    // Perhaps half made.
+    spare_arena_ = nullptr;
+    for (uint32_t i = 0; i < count && spare_arena_ == nullptr; ++i) MakeSpareArena(*arenas_[i]);
+  }
+  if (random_ == nullptr) return;
+  // At once: the child may enter a sandbox before its first draw.
+  if (prim::CurrentSandbox() != prim::Sandbox::kEntered) prim::FillEntropy(fork_key_);
+  if (random_->seeded()) {
+    random_->Rekey(fork_key_);
+  } else {
+    random_->Seed(fork_key_, 0);
   }
   explicit_bzero(fork_key_, sizeof(fork_key_));
-  release(arenas_lock_);
 }
 
 }  // namespace hardened::core

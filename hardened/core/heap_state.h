@@ -35,6 +35,9 @@ struct HeapPlug {
   // A slot that another thread freed has come back; its record is still kPendingRecord. Core then
   // forgets it.
   void (*keep)(ThreadHeap& heap, MagazineEntry slot, SizeClass size_class) = nullptr;
+  // A slot that another thread freed goes back to its slab at once; its record is still
+  // kPendingRecord, its link is cleared. Returns: false when it is damaged; core then forgets it.
+  bool (*settle)(MagazineEntry slot, SizeClass size_class) = nullptr;
   // Everything held goes back to its slab.
   void (*drain)(ThreadHeap& heap) = nullptr;
   // A run with a trace goes back to its arena.
@@ -56,6 +59,12 @@ struct CoreOptions {
   bool collect_into_magazine = true;
   // Runs get guards of random size in front, from the address space that their slices leave.
   bool random_run_guards = false;
+  // Slices of address space that every run takes beyond what it needs, guarded, so that its place
+  // in them is random (random_run_guards). None where address space or memory is counted, or guards
+  // are refused.
+  uint8_t run_gap_slices = 0;
+  // Freed runs wait in the cache for others of their size, and do not pass a fork (RunCache).
+  bool delay_runs = false;
   // The end of a run's data is placed against the guard behind it.
   bool end_aligned_runs = false;
   // Freed runs kept with guards and memory for re-use, for all threads, in bytes.
@@ -152,9 +161,10 @@ class alignas(4096) HeapState {
   // A seeded stream, for ever. Null when memory is exhausted.
   prim::RandomStream* NewStream(DrawsInChild in_child) ABSL_LOCKS_EXCLUDED(arenas_lock_);
 
-  // fork(): takes and releases every lock of this object and its arenas.
-  void LockAll() ABSL_NO_THREAD_SAFETY_ANALYSIS;
-  void UnlockAll(bool in_child) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  // Around a fork (hardened/fork.h): every lock of this object and its arenas.
+  void FreezeForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void ThawAfterFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void MendInChild() ABSL_NO_THREAD_SAFETY_ANALYSIS;
 
  private:
   static constexpr uint32_t kMaxArenas = 256;
@@ -164,7 +174,8 @@ class alignas(4096) HeapState {
   }
   void DrawKey(std::span<std::byte, prim::RandomStream::kKeyBytes> out)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
-  void AddSpareArena(uint32_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
+  // Files `arena`, which is the spare one, and makes another.
+  void AddSpareArena(Arena& arena, uint32_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
   void MakeSpareArena(Arena& source) ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
   bool MakeFirstArena(const CoreOptions& options) ABSL_LOCKS_EXCLUDED(arenas_lock_);
   // Adds an arena of at least `least_bytes`, unless there are more than `seen` already.
