@@ -256,6 +256,8 @@ class Heap {
   static constexpr size_t kMaxSlotRequest = core::kMaxSlotSize - Canary::kRoom;
 
   static constexpr size_t kSizeNotStated = SIZE_MAX;
+  // Two cache lines.
+  static constexpr size_t kClearedInline = 128;
 
   // What a slot counts for in the quarantine.
   static constexpr auto kWeights = [] {
@@ -372,7 +374,12 @@ class Heap {
           return AllocateInstead<Failure>(entry, size_class, bytes, kind, zeroed, alignment);
         }
       } else if (zeroed) {
-        __builtin_memset(entry.slot, 0, bytes);
+        // Where nothing is wiped this is the usual path, which makes no call for small slots.
+        if (kFeatures.wipe_limit == 0 && size <= kClearedInline) {
+          WipeInline<kClearedInline>(entry.slot, size);
+        } else {
+          __builtin_memset(entry.slot, 0, bytes);
+        }
       }
     }
     if constexpr (kFeatures.sweep) {

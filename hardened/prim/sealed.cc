@@ -5,7 +5,11 @@
 
 #include "hardened/prim/kernel.h"
 
+// Valgrind's own library is in the process.
+extern "C" [[gnu::weak, gnu::visibility("default")]] void _vgnU_freeres();
+
 namespace hardened::prim {
+
 SealResult SealPages(void* start, size_t size) {
   const size_t page = getauxval(AT_PAGESZ);
   // A kernel with larger pages, or a loader that ignored the alignment: neighbours would suffer.
@@ -13,6 +17,8 @@ SealResult SealPages(void* start, size_t size) {
     return SealResult::kUnprotected;
   }
   if (kernel::Protect(start, size, PROT_READ) != 0) return SealResult::kUnprotected;
+  // Which does not know mseal(2), and tells the user so.
+  if (_vgnU_freeres != nullptr) return SealResult::kReadOnly;
   return kernel::SystemCall(kernel::kMseal, start, size, 0) == 0 ? SealResult::kSealed
                                                                  : SealResult::kReadOnly;
 }
