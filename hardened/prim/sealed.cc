@@ -4,9 +4,7 @@
 #include <sys/mman.h>
 
 #include "hardened/prim/kernel.h"
-
-// Valgrind's own library is in the process.
-extern "C" [[gnu::weak, gnu::visibility("default")]] void _vgnU_freeres();
+#include "hardened/prim/system_info.h"
 
 namespace hardened::prim {
 
@@ -18,7 +16,7 @@ SealResult SealPages(void* start, size_t size) {
   }
   if (kernel::Protect(start, size, PROT_READ) != 0) return SealResult::kUnprotected;
   // Which does not know mseal(2), and tells the user so.
-  if (_vgnU_freeres != nullptr) return SealResult::kReadOnly;
+  if (UnderValgrind()) return SealResult::kReadOnly;
   return kernel::SystemCall(kernel::kMseal, start, size, 0) == 0 ? SealResult::kSealed
                                                                  : SealResult::kReadOnly;
 }

@@ -21,7 +21,7 @@ BOUNDS_EXPORTED = "tests/golden/bounds_symbols.txt"
 ALLOWED = {
     "memory and strings": "memchr memcmp memcpy memmove memset explicit_bzero strcmp strcpy strlen",
     "the process": "getauxval environ __environ __errno_location __libc_stack_end",
-    "threads and fork": """pthread_key_create pthread_setspecific pthread_self __register_atfork
+    "threads and fork": """__libc_single_threaded pthread_key_create pthread_setspecific pthread_self __register_atfork
                            _IO_list_lock _IO_list_unlock""",
     "the C runtime": "__cxa_finalize __gmon_start__ _ITM_deregisterTMCloneTable _ITM_registerTMCloneTable",
     "weak, of the C++ runtime": """_ZSt15get_new_handlerv _ZSt17__throw_bad_allocv _ZSt9terminatev
