@@ -138,7 +138,9 @@ class Heap {
       }
     }
     if constexpr (kFeatures.check_neighbours) {
-      CheckNeighbours(slice, index, address, size, FactsOf(entry_point).name);
+      if (ABSL_PREDICT_FALSE(!NeighboursLookIntact(slice, index, address, size))) {
+        return FreeSlow(pointer, stated, entry_point);
+      }
     }
     // Before the wipe: a free by another thread that sees wiped memory then also sees why.
     const bool wipe = IsWiped(size);
@@ -147,25 +149,16 @@ class Heap {
     if (wipe) {
       if constexpr (kFeatures.sweep) std::atomic_thread_fence(std::memory_order_release);
       // Long wipes are a call, which the walk of the others need not prepare for.
-      if (kFeatures.wipe_limit > kWipeInline && ABSL_PREDICT_FALSE(size > kWipeInline)) {
-        return WipeAndKeep({pointer, &record}, size_class);
+      if (kFeatures.wipe_limit > kShortSlot && size > kShortSlot) {
+        return WipeLongAndHold(pointer, record, size_class);
       }
-      WipeInline(pointer, size);
+      WipeShort(pointer, size);
       // Not earlier: a sweep would take what is not wiped yet for damage.
       if constexpr (kFeatures.sweep) {
         record.store(core::kFreedZeroRecord, std::memory_order_release);
       }
     }
-    if constexpr (kFeatures.quarantine.bytes > 0) {
-      Quarantine& quarantine = PlugsOf(*heap).quarantine;
-      if (quarantine.Add({pointer, &record}, size_class, kWeights[size_class])) return Evict();
-    } else {
-      core::Magazine& magazine = heap->magazines[size_class];
-      if (ABSL_PREDICT_FALSE(magazine.top == magazine.limit)) {
-        return FlushAndPush(magazine, {pointer, &record}, size_class);
-      }
-      *++magazine.top = {pointer, &record};
-    }
+    Hold(*heap, {pointer, &record}, size_class);
   }
 
   // Memory for `bytes` aligned to `alignment`, a power of two.
@@ -256,8 +249,6 @@ class Heap {
   static constexpr size_t kMaxSlotRequest = core::kMaxSlotSize - Canary::kRoom;
 
   static constexpr size_t kSizeNotStated = SIZE_MAX;
-  // Two cache lines.
-  static constexpr size_t kClearedInline = 128;
 
   // What a slot counts for in the quarantine.
   static constexpr auto kWeights = [] {
@@ -319,6 +310,11 @@ class Heap {
       return AllocateSlow<Failure>(bytes, kind, kZeroed);
     }
     const size_t size_class = core::SizeClassOf(bytes + Canary::kRoom);
+    // Looks at long slots are a call, which the walk of the others need not prepare for.
+    if (kFeatures.wipe_limit > kShortSlot && (kFeatures.check_on_allocate || kZeroed) &&
+        size_class > core::SizeClassOf(kShortSlot)) {
+      return AllocateOfClass<Failure>(size_class, bytes, core::kSlotAlignment, kind, kZeroed);
+    }
     core::HeapFront& heap = *core::current_heap;
     core::Magazine& magazine = heap.magazines[size_class];
     const core::MagazineEntry entry = *magazine.top;
@@ -329,23 +325,28 @@ class Heap {
       return AllocateSampled<Failure>(size_class, bytes, kind, kZeroed);
     }
     --magazine.top;
-    return HandOut<Failure>(heap, magazine, entry, size_class, bytes, kind, kZeroed);
+    return HandOut<Failure, /*kShort=*/true>(heap, magazine, entry, size_class, bytes, kind,
+                                             kZeroed);
   }
 
   // The walk without the choice of the class, whose slots are aligned to `alignment`.
-  static void* AllocateOfClass(core::SizeClass size_class, size_t bytes, size_t alignment,
-                               core::AllocationKind kind) {
+  template <class Failure = NullOtherwise>
+  ABSL_ATTRIBUTE_NOINLINE static void* AllocateOfClass(core::SizeClass size_class, size_t bytes,
+                                                       size_t alignment, core::AllocationKind kind,
+                                                       bool zeroed = false) {
     core::HeapFront& heap = *core::current_heap;
     core::Magazine& magazine = heap.magazines[size_class];
     const core::MagazineEntry entry = *magazine.top;
     if (ABSL_PREDICT_FALSE(entry.slot == nullptr)) {
-      return AllocateSlot(size_class, bytes, kind, false, alignment);
+      return OrOtherwise<Failure>(AllocateSlot(size_class, bytes, kind, zeroed, alignment), bytes,
+                                  kind);
     }
     if (ABSL_PREDICT_FALSE(--magazine.countdown == 0)) {
-      return AllocateSampled<NullOtherwise>(size_class, bytes, kind, false, alignment);
+      return AllocateSampled<Failure>(size_class, bytes, kind, zeroed, alignment);
     }
     --magazine.top;
-    return HandOut<NullOtherwise>(heap, magazine, entry, size_class, bytes, kind, false, alignment);
+    return HandOut<Failure, /*kShort=*/false>(heap, magazine, entry, size_class, bytes, kind,
+                                              zeroed, alignment);
   }
 
   template <class Failure>
@@ -355,7 +356,8 @@ class Heap {
 
   // Makes a free slot, which came from `magazine`, an allocation of `bytes`.
   // Returns: its memory; that of another one, or Failure's result, when the slot is damaged.
-  template <class Failure>
+  // Requires: kShort is false, or the slot is short if it is wiped.
+  template <class Failure, bool kShort>
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void* HandOut(core::HeapFront& heap,
                                                     const core::Magazine& magazine,
                                                     const core::MagazineEntry& entry,
@@ -370,13 +372,15 @@ class Heap {
       const core::RecordValue before = entry.record->load(std::memory_order_relaxed);
       if (IsWiped(size) && core::IsKnownZero(before)) {
         if (ABSL_PREDICT_FALSE(before == core::kUnusedZeroRecord)) Populate(entry.slot, size);
-        if (ABSL_PREDICT_FALSE(!IsZero(entry.slot, size))) {
-          return AllocateInstead<Failure>(entry, size_class, bytes, kind, zeroed, alignment);
+        if (ABSL_PREDICT_FALSE(
+                !(kShort ? IsShortZero(entry.slot, size) : IsZero(entry.slot, size)))) {
+          return AllocateInstead<Failure>(entry.slot, *entry.record, size_class, bytes, kind,
+                                          zeroed, alignment);
         }
       } else if (zeroed) {
         // Where nothing is wiped this is the usual path, which makes no call for small slots.
-        if (kFeatures.wipe_limit == 0 && size <= kClearedInline) {
-          WipeInline<kClearedInline>(entry.slot, size);
+        if (kFeatures.wipe_limit == 0 && size <= kShortSlot) {
+          WipeShort(entry.slot, size);
         } else {
           __builtin_memset(entry.slot, 0, bytes);
         }
@@ -403,12 +407,12 @@ class Heap {
 
   // A free slot that was written to: reported, and never used again.
   template <class Failure>
-  ABSL_ATTRIBUTE_NOINLINE static void* AllocateInstead(core::MagazineEntry damaged,
+  ABSL_ATTRIBUTE_NOINLINE static void* AllocateInstead(void* damaged, core::SlotRecord& record,
                                                        core::SizeClass size_class, size_t bytes,
                                                        core::AllocationKind kind, bool zeroed,
                                                        size_t alignment) {
-    ReportWriteAfterFree(damaged.slot, core::kSlotSizes[size_class], "malloc");
-    damaged.record->store(core::kFreedRecord, std::memory_order_relaxed);
+    ReportWriteAfterFree(damaged, core::kSlotSizes[size_class], "malloc");
+    record.store(core::kFreedRecord, std::memory_order_relaxed);
     return OrOtherwise<Failure>(AllocateSlot(size_class, bytes, kind, zeroed, alignment), bytes,
                                 kind);
   }
@@ -440,8 +444,8 @@ class Heap {
             RefillFromReserves(*heap.get(), size_class)) {
           heap.get()->CountAllocation(size_class, 1);
           const core::MagazineEntry entry = *magazine.top--;
-          result = HandOut<NullOtherwise>(*heap.get(), magazine, entry, size_class, bytes, kind,
-                                          zeroed, alignment);
+          result = HandOut<NullOtherwise, /*kShort=*/false>(
+              *heap.get(), magazine, entry, size_class, bytes, kind, zeroed, alignment);
         }
       }
     } else {
@@ -632,12 +636,28 @@ class Heap {
     *++magazine.top = entry;
   }
 
-  ABSL_ATTRIBUTE_NOINLINE static void WipeAndKeep(core::MagazineEntry entry,
-                                                  core::SizeClass size_class) noexcept {
-    const int saved_errno = errno;
-    Wipe(entry.slot, size_class);
-    KeepOrPush(*static_cast<core::ThreadHeap*>(core::current_heap), entry, size_class);
-    errno = saved_errno;
+  // Files a slot of the calling thread whose record says what it is.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static void Hold(core::HeapFront& heap, core::MagazineEntry entry,
+                                                core::SizeClass size_class) {
+    if constexpr (kFeatures.quarantine.bytes > 0) {
+      Quarantine& quarantine = PlugsOf(heap).quarantine;
+      if (quarantine.Add(entry, size_class, kWeights[size_class])) return Evict();
+    } else {
+      core::Magazine& magazine = heap.magazines[size_class];
+      if (ABSL_PREDICT_FALSE(magazine.top == magazine.limit)) {
+        return FlushAndPush(magazine, entry, size_class);
+      }
+      *++magazine.top = entry;
+    }
+  }
+
+  ABSL_ATTRIBUTE_NOINLINE static void WipeLongAndHold(void* pointer, core::SlotRecord& record,
+                                                      core::SizeClass size_class) noexcept {
+    prim::ZeroBulk(pointer, core::kSlotSizes[size_class]);
+    if constexpr (kFeatures.sweep) {
+      record.store(core::kFreedZeroRecord, std::memory_order_release);
+    }
+    Hold(*core::current_heap, {pointer, &record}, size_class);
   }
 
   ABSL_ATTRIBUTE_NOINLINE static void Evict() noexcept {

@@ -1,15 +1,11 @@
 #include "hardened/neighbours.h"
 
-#include "hardened/canary.h"
 #include "hardened/damage.h"
-#include "hardened/wipe.h"
 
 namespace hardened {
 namespace {
 
-constexpr unsigned kRecordShift = 2;
-// How much of a free neighbour is looked at, in bytes.
-constexpr size_t kNearest = 32;
+constexpr unsigned kRecordShift = kNeighbourRecordShift;
 
 __attribute__((no_sanitize("thread"))) void CheckFreeEnd(core::RecordValue record,
                                                          uintptr_t nearest, size_t bytes,

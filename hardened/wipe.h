@@ -1,6 +1,7 @@
 // Wiping and checking free memory: zero on free, and still zero when it is handed out.
 //
-// Slots are multiples of 16 bytes, aligned to 16, so both walk in steps of 16 without a tail.
+// Slots are multiples of 16 bytes, aligned to 16. Short ones are walked in place, in steps of 16
+// without a loop or a tail; long ones by prim/bulk_memory.h.
 //
 // Threads: pure functions on memory that the caller owns.
 
@@ -11,47 +12,45 @@
 #include <cstdint>
 
 #include "absl/base/attributes.h"
+#include "hardened/prim/bulk_memory.h"
 #include "hardened/prim/touch.h"
 
 namespace hardened {
 
 typedef uint64_t WipeUnit __attribute__((vector_size(16), may_alias));
 
-// Beyond this, the string instructions of libc win over a loop of 16-byte stores.
-inline constexpr size_t kWipeInline = 512;
+// The longest slot that is walked in place: two cache lines.
+inline constexpr size_t kShortSlot = 128;
+static_assert(kShortSlot >= prim::kLeastBulk);
 
-// Requires: size <= kMost.
-template <size_t kMost = kWipeInline>
-ABSL_ATTRIBUTE_ALWAYS_INLINE inline void WipeInline(void* slot, size_t size) {
-  constexpr WipeUnit kZero = {0, 0};
-  char* const start = static_cast<char*>(slot);
-  char* const end = start + size;
-  const auto zero = [](char* at) { *reinterpret_cast<WipeUnit*>(at) = kZero; };
-  // From both ends; in the middle some are stored twice.
-  zero(start);
-  zero(end - 16);
+// Calls `at` with the start of each of the units of a short slot, with some of them twice: from
+// both ends.
+template <typename Byte, typename At>
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline void ForUnitsOfShort(Byte* start, size_t size, const At& at) {
+  Byte* const end = start + size;
+  at(start);
+  at(end - 16);
   if (size <= 32) return;
-  zero(start + 16);
-  zero(end - 32);
+  at(start + 16);
+  at(end - 32);
   if (size <= 64) return;
-  zero(start + 32);
-  zero(start + 48);
-  zero(end - 64);
-  zero(end - 48);
-  if constexpr (kMost <= 128) return;
-  for (char* at = start + 64; at < end - 64; at += 64) {
-    zero(at);
-    zero(at + 16);
-    zero(at + 32);
-    zero(at + 48);
-  }
+  at(start + 32);
+  at(start + 48);
+  at(end - 64);
+  at(end - 48);
+}
+
+// Requires: size <= kShortSlot.
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline void WipeShort(void* slot, size_t size) {
+  ForUnitsOfShort(static_cast<char*>(slot), size,
+                  [](char* at) { *reinterpret_cast<WipeUnit*>(at) = WipeUnit{}; });
 }
 
 inline void WipeSlot(void* slot, size_t size) {
-  if (size > kWipeInline) {
-    __builtin_memset(slot, 0, size);
+  if (size > kShortSlot) {
+    prim::ZeroBulk(slot, size);
   } else {
-    WipeInline(slot, size);
+    WipeShort(slot, size);
   }
 }
 
@@ -67,20 +66,15 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline void Populate(void* slot, size_t size) {
 
 // Detects: any write to the slot between its wipe and this call.
 // Misses:  a write that was undone, or of zeros.
-// Cost:    one load and one operation for each 16 bytes of the slot.
-ABSL_ATTRIBUTE_ALWAYS_INLINE inline bool IsZero(const void* slot, size_t size) {
-  const WipeUnit* unit = static_cast<const WipeUnit*>(slot);
-  const WipeUnit* const end = unit + size / sizeof(WipeUnit);
-  WipeUnit any = {0, 0};
-  WipeUnit other = {0, 0};
-  // Two sums, so that an addition need not wait for the one before.
-  for (; end - unit >= 4; unit += 4) {
-    any |= unit[0] | unit[1];
-    other |= unit[2] | unit[3];
-  }
-  for (; unit != end; ++unit) any |= *unit;
-  any |= other;
+// Cost:    one load and one operation for each 16 bytes of a short slot, 32 of a long one.
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline bool IsShortZero(const void* slot, size_t size) {
+  WipeUnit any = {};
+  ForUnitsOfShort(static_cast<const char*>(slot), size,
+                  [&any](const char* at) { any |= *reinterpret_cast<const WipeUnit*>(at); });
   return (any[0] | any[1]) == 0;
+}
+inline bool IsZero(const void* slot, size_t size) {
+  return size > kShortSlot ? prim::IsBulkZero(slot, size) : IsShortZero(slot, size);
 }
 
 // The first byte that is not zero. Requires: !IsZero().

@@ -37,11 +37,11 @@ inline constexpr RecordValue kKindMask = 7;
 inline constexpr unsigned kSlackShift = 3;
 inline constexpr size_t kMaxSlack = 0xffff >> kSlackShift;
 
-// Records of slots that are not live.
+// Records of slots that are not live. The two that are zero differ in one bit: one comparison.
 inline constexpr RecordValue kUnusedZeroRecord = 0 << kSlackShift;   // never handed out, all zero
-inline constexpr RecordValue kUnusedDirtyRecord = 1 << kSlackShift;  // never handed out
-inline constexpr RecordValue kFreedRecord = 2 << kSlackShift;
-inline constexpr RecordValue kFreedZeroRecord = 3 << kSlackShift;  // freed, all zero
+inline constexpr RecordValue kFreedZeroRecord = 1 << kSlackShift;    // freed, all zero
+inline constexpr RecordValue kUnusedDirtyRecord = 2 << kSlackShift;  // never handed out
+inline constexpr RecordValue kFreedRecord = 3 << kSlackShift;
 inline constexpr RecordValue kPendingRecord = 7;
 
 constexpr RecordValue LiveRecord(AllocationKind kind, size_t slack) {

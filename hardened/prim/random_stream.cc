@@ -1,16 +1,12 @@
 #include "hardened/prim/random_stream.h"
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
-
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 
 #include "hardened/prim/chacha.h"
 #include "hardened/prim/check.h"
 #include "hardened/prim/entropy.h"
+#include "hardened/prim/processor.h"
 
 namespace hardened::prim {
 namespace {
@@ -33,31 +29,6 @@ void EightBlocks(const uint32_t* key, uint64_t stream_id, uint32_t* out) {
 [[gnu::target("avx2")]] void EightBlocksAvx2(const uint32_t* key, uint64_t stream_id,
                                              uint32_t* out) {
   ChaChaBlocks<8, 8>(key, 0, stream_id, out, 8);
-}
-
-// Asks the processor, not libgcc: __builtin_cpu_supports() brings a constructor along.
-bool DetectAvx2() {
-  uint32_t eax, ebx, ecx, edx;
-  if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0) return false;
-  if ((ecx & bit_OSXSAVE) == 0) return false;
-  uint32_t enabled, high;
-  asm("xgetbv" : "=a"(enabled), "=d"(high) : "c"(0));
-  constexpr uint32_t kSseAndAvxState = 6;
-  if ((enabled & kSseAndAvxState) != kSseAndAvxState) return false;
-  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (ebx & bit_AVX2) != 0;
-}
-
-enum class Avx2 : uint8_t { kUnknown, kNo, kYes };
-constinit std::atomic<Avx2> g_avx2{Avx2::kUnknown};
-
-// cpuid traps in virtual machines (microseconds), so it runs once. Racing threads agree.
-bool HasAvx2() {
-  Avx2 known = g_avx2.load(std::memory_order_relaxed);
-  if (known == Avx2::kUnknown) [[unlikely]] {
-    known = DetectAvx2() ? Avx2::kYes : Avx2::kNo;
-    g_avx2.store(known, std::memory_order_relaxed);
-  }
-  return known == Avx2::kYes;
 }
 
 void FillBlocks(const uint32_t* key, uint64_t stream_id, uint32_t* out) {
