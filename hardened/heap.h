@@ -169,8 +169,9 @@ class Heap {
     }
     if (alignment <= core::kSlotAlignment) return Allocate(bytes, kind);
     const core::SizeClass size_class = AlignedClass(alignment, bytes);
-    return size_class < core::kSizeClassCount ? AllocateOfClass(size_class, bytes, alignment, kind)
-                                              : AllocateRunFor(bytes, alignment, kind, false);
+    return size_class < core::kSizeClassCount
+               ? TakeSlot<NullOtherwise, Wiped::kAny>(size_class, bytes, kind, false, alignment)
+               : AllocateRunFor(bytes, alignment, kind, false);
   }
 
   // Looks at an allocation before a call ends it that states an alignment; null is allowed.
@@ -310,43 +311,45 @@ class Heap {
       return AllocateSlow<Failure>(bytes, kind, kZeroed);
     }
     const size_t size_class = core::SizeClassOf(bytes + Canary::kRoom);
-    // Looks at long slots are a call, which the walk of the others need not prepare for.
-    if (kFeatures.wipe_limit > kShortSlot && (kFeatures.check_on_allocate || kZeroed) &&
-        size_class > core::SizeClassOf(kShortSlot)) {
-      return AllocateOfClass<Failure>(size_class, bytes, core::kSlotAlignment, kind, kZeroed);
+    // A look at a long slot is a call, which the walk of the others need not prepare for.
+    if constexpr (kFeatures.wipe_limit > kShortSlot && (kFeatures.check_on_allocate || kZeroed)) {
+      if (size_class > core::SizeClassOf(kShortSlot)) {
+        return AllocateLong<Failure, kZeroed>(size_class, bytes, kind);
+      }
     }
-    core::HeapFront& heap = *core::current_heap;
-    core::Magazine& magazine = heap.magazines[size_class];
-    const core::MagazineEntry entry = *magazine.top;
-    if (ABSL_PREDICT_FALSE(entry.slot == nullptr)) {
-      return AllocateSlow<Failure>(bytes, kind, kZeroed);
-    }
-    if (ABSL_PREDICT_FALSE(--magazine.countdown == 0)) {
-      return AllocateSampled<Failure>(size_class, bytes, kind, kZeroed);
-    }
-    --magazine.top;
-    return HandOut<Failure, /*kShort=*/true>(heap, magazine, entry, size_class, bytes, kind,
-                                             kZeroed);
+    return TakeSlot<Failure, Wiped::kShort>(size_class, bytes, kind, kZeroed);
   }
 
-  // The walk without the choice of the class, whose slots are aligned to `alignment`.
-  template <class Failure = NullOtherwise>
-  ABSL_ATTRIBUTE_NOINLINE static void* AllocateOfClass(core::SizeClass size_class, size_t bytes,
-                                                       size_t alignment, core::AllocationKind kind,
-                                                       bool zeroed = false) {
+  template <class Failure, bool kZeroed>
+  ABSL_ATTRIBUTE_NOINLINE static void* AllocateLong(core::SizeClass size_class, size_t bytes,
+                                                    core::AllocationKind kind) {
+    return TakeSlot<Failure, Wiped::kLong>(size_class, bytes, kind, kZeroed);
+  }
+
+  // How long the slots are of which it is known that they are zero.
+  enum class Wiped : uint8_t { kShort, kLong, kAny };
+
+  // The walk behind the choice of the class, whose slots are aligned to `alignment`.
+  template <class Failure, Wiped kWiped>
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static void* TakeSlot(size_t size_class, size_t bytes,
+                                                     core::AllocationKind kind, bool zeroed,
+                                                     size_t alignment = core::kSlotAlignment) {
     core::HeapFront& heap = *core::current_heap;
     core::Magazine& magazine = heap.magazines[size_class];
     const core::MagazineEntry entry = *magazine.top;
     if (ABSL_PREDICT_FALSE(entry.slot == nullptr)) {
-      return OrOtherwise<Failure>(AllocateSlot(size_class, bytes, kind, zeroed, alignment), bytes,
-                                  kind);
+      // Who knows the size finds the class again: fewer registers.
+      return alignment == core::kSlotAlignment
+                 ? AllocateSlow<Failure>(bytes, kind, zeroed)
+                 : OrOtherwise<Failure>(AllocateSlot(size_class, bytes, kind, zeroed, alignment),
+                                        bytes, kind);
     }
     if (ABSL_PREDICT_FALSE(--magazine.countdown == 0)) {
       return AllocateSampled<Failure>(size_class, bytes, kind, zeroed, alignment);
     }
     --magazine.top;
-    return HandOut<Failure, /*kShort=*/false>(heap, magazine, entry, size_class, bytes, kind,
-                                              zeroed, alignment);
+    return HandOut<Failure, kWiped>(heap, magazine, entry, size_class, bytes, kind, zeroed,
+                                    alignment);
   }
 
   template <class Failure>
@@ -354,10 +357,15 @@ class Heap {
     return result != nullptr ? result : Failure::Otherwise(bytes, kind);
   }
 
+  template <Wiped kWiped>
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static bool IsStillZero(const void* slot, size_t size) {
+    if (kWiped == Wiped::kShort) return IsShortZero(slot, size);
+    return kWiped == Wiped::kLong ? prim::IsBulkZero(slot, size) : IsZero(slot, size);
+  }
+
   // Makes a free slot, which came from `magazine`, an allocation of `bytes`.
   // Returns: its memory; that of another one, or Failure's result, when the slot is damaged.
-  // Requires: kShort is false, or the slot is short if it is wiped.
-  template <class Failure, bool kShort>
+  template <class Failure, Wiped kWiped>
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void* HandOut(core::HeapFront& heap,
                                                     const core::Magazine& magazine,
                                                     const core::MagazineEntry& entry,
@@ -372,8 +380,7 @@ class Heap {
       const core::RecordValue before = entry.record->load(std::memory_order_relaxed);
       if (IsWiped(size) && core::IsKnownZero(before)) {
         if (ABSL_PREDICT_FALSE(before == core::kUnusedZeroRecord)) Populate(entry.slot, size);
-        if (ABSL_PREDICT_FALSE(
-                !(kShort ? IsShortZero(entry.slot, size) : IsZero(entry.slot, size)))) {
+        if (ABSL_PREDICT_FALSE(!IsStillZero<kWiped>(entry.slot, size))) {
           return AllocateInstead<Failure>(entry.slot, *entry.record, size_class, bytes, kind,
                                           zeroed, alignment);
         }
@@ -444,8 +451,8 @@ class Heap {
             RefillFromReserves(*heap.get(), size_class)) {
           heap.get()->CountAllocation(size_class, 1);
           const core::MagazineEntry entry = *magazine.top--;
-          result = HandOut<NullOtherwise, /*kShort=*/false>(
-              *heap.get(), magazine, entry, size_class, bytes, kind, zeroed, alignment);
+          result = HandOut<NullOtherwise, Wiped::kAny>(*heap.get(), magazine, entry, size_class,
+                                                       bytes, kind, zeroed, alignment);
         }
       }
     } else {
