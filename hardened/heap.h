@@ -149,10 +149,10 @@ class Heap {
     if (wipe) {
       if constexpr (kFeatures.sweep) std::atomic_thread_fence(std::memory_order_release);
       // Long wipes are a call, which the walk of the others need not prepare for.
-      if (kFeatures.wipe_limit > kShortSlot && size > kShortSlot) {
+      if (kFeatures.wipe_limit > kWipeInline && size > kWipeInline) {
         return WipeLongAndHold(pointer, record, size_class);
       }
-      WipeShort(pointer, size);
+      WipeInline(pointer, size);
       // Not earlier: a sweep would take what is not wiped yet for damage.
       if constexpr (kFeatures.sweep) {
         record.store(core::kFreedZeroRecord, std::memory_order_release);
@@ -312,8 +312,8 @@ class Heap {
     }
     const size_t size_class = core::SizeClassOf(bytes + Canary::kRoom);
     // A look at a long slot is a call, which the walk of the others need not prepare for.
-    if constexpr (kFeatures.wipe_limit > kShortSlot && (kFeatures.check_on_allocate || kZeroed)) {
-      if (size_class > core::SizeClassOf(kShortSlot)) {
+    if constexpr (kFeatures.wipe_limit > kWipeInline && (kFeatures.check_on_allocate || kZeroed)) {
+      if (size_class > core::SizeClassOf(kWipeInline)) {
         return AllocateLong<Failure, kZeroed>(size_class, bytes, kind);
       }
     }
@@ -359,7 +359,7 @@ class Heap {
 
   template <Wiped kWiped>
   ABSL_ATTRIBUTE_ALWAYS_INLINE static bool IsStillZero(const void* slot, size_t size) {
-    if (kWiped == Wiped::kShort) return IsShortZero(slot, size);
+    if (kWiped == Wiped::kShort) return IsZeroInline(slot, size);
     return kWiped == Wiped::kLong ? prim::IsBulkZero(slot, size) : IsZero(slot, size);
   }
 
@@ -386,8 +386,8 @@ class Heap {
         }
       } else if (zeroed) {
         // Where nothing is wiped this is the usual path, which makes no call for small slots.
-        if (kFeatures.wipe_limit == 0 && size <= kShortSlot) {
-          WipeShort(entry.slot, size);
+        if (kFeatures.wipe_limit == 0 && size <= kWipeInline) {
+          WipeInline(entry.slot, size);
         } else {
           __builtin_memset(entry.slot, 0, bytes);
         }
@@ -694,10 +694,22 @@ class Heap {
         ReportSizeMismatch(pointer, SizeOf(live), stated, entry_point);
       }
       if (Claim(pointer, live, entry_point)) {
-        End(pointer, live, CheckCanary(pointer, live, entry_point));
+        const bool intact = CheckCanary(pointer, live, entry_point);
+        if (intact) CheckNeighboursOf(pointer, live, entry_point);
+        End(pointer, live, intact);
       }
     }
     errno = saved_errno;
+  }
+
+  // Of an own slot.
+  static void CheckNeighboursOf(void* pointer, const LiveAllocation& live, EntryPoint entry_point) {
+    if constexpr (kFeatures.check_neighbours) {
+      if (live.slice->owner.load(std::memory_order_relaxed) != core::current_heap) return;
+      const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
+      CheckNeighbours(*live.slice, live.slice->IndexOf(address), address,
+                      core::kSlotSizes[live.slice->size_class], FactsOf(entry_point).name);
+    }
   }
 
   // Ends the life of a claimed allocation. A damaged one is never used again.
@@ -755,13 +767,6 @@ class Heap {
     }
     core::ThreadHeap* owner = slice.owner.load(std::memory_order_relaxed);
     const core::SizeClass size_class = slice.size_class;
-    if (owner == core::current_heap) {
-      if constexpr (kFeatures.check_neighbours) {
-        const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
-        CheckNeighbours(slice, slice.IndexOf(address), address, core::kSlotSizes[size_class],
-                        "free");
-      }
-    }
     Wipe(pointer, size_class);
     if (owner == core::current_heap) {
       KeepOrPush(*owner, {pointer, &record}, size_class);
@@ -953,6 +958,7 @@ class Heap {
       live.record->store(live.value(), std::memory_order_release);
       return nullptr;
     }
+    if (intact) CheckNeighboursOf(pointer, live, EntryPoint::kRealloc);
     End(pointer, live, intact);
     return result;
   }

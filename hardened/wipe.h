@@ -19,14 +19,14 @@ namespace hardened {
 
 typedef uint64_t WipeUnit __attribute__((vector_size(16), may_alias));
 
-// The longest slot that is walked in place: two cache lines.
-inline constexpr size_t kShortSlot = 128;
-static_assert(kShortSlot >= prim::kLeastBulk);
+// Slots up to this are walked in place: two cache lines.
+inline constexpr size_t kWipeInline = 128;
+static_assert(kWipeInline >= prim::kLeastBulk);
 
-// Calls `at` with the start of each of the units of a short slot, with some of them twice: from
-// both ends.
+// Calls `at` with the start of each unit of a slot, with some of them twice: from both ends.
+// Requires: size <= kWipeInline.
 template <typename Byte, typename At>
-ABSL_ATTRIBUTE_ALWAYS_INLINE inline void ForUnitsOfShort(Byte* start, size_t size, const At& at) {
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline void ForUnitsInline(Byte* start, size_t size, const At& at) {
   Byte* const end = start + size;
   at(start);
   at(end - 16);
@@ -40,17 +40,17 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline void ForUnitsOfShort(Byte* start, size_t siz
   at(end - 48);
 }
 
-// Requires: size <= kShortSlot.
-ABSL_ATTRIBUTE_ALWAYS_INLINE inline void WipeShort(void* slot, size_t size) {
-  ForUnitsOfShort(static_cast<char*>(slot), size,
-                  [](char* at) { *reinterpret_cast<WipeUnit*>(at) = WipeUnit{}; });
+// Requires: size <= kWipeInline.
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline void WipeInline(void* slot, size_t size) {
+  ForUnitsInline(static_cast<char*>(slot), size,
+                 [](char* at) { *reinterpret_cast<WipeUnit*>(at) = WipeUnit{}; });
 }
 
 inline void WipeSlot(void* slot, size_t size) {
-  if (size > kShortSlot) {
+  if (size > kWipeInline) {
     prim::ZeroBulk(slot, size);
   } else {
-    WipeShort(slot, size);
+    WipeInline(slot, size);
   }
 }
 
@@ -67,14 +67,14 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline void Populate(void* slot, size_t size) {
 // Detects: any write to the slot between its wipe and this call.
 // Misses:  a write that was undone, or of zeros.
 // Cost:    one load and one operation for each 16 bytes of a short slot, 32 of a long one.
-ABSL_ATTRIBUTE_ALWAYS_INLINE inline bool IsShortZero(const void* slot, size_t size) {
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline bool IsZeroInline(const void* slot, size_t size) {
   WipeUnit any = {};
-  ForUnitsOfShort(static_cast<const char*>(slot), size,
-                  [&any](const char* at) { any |= *reinterpret_cast<const WipeUnit*>(at); });
+  ForUnitsInline(static_cast<const char*>(slot), size,
+                 [&any](const char* at) { any |= *reinterpret_cast<const WipeUnit*>(at); });
   return (any[0] | any[1]) == 0;
 }
-inline bool IsZero(const void* slot, size_t size) {
-  return size > kShortSlot ? prim::IsBulkZero(slot, size) : IsShortZero(slot, size);
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline bool IsZero(const void* slot, size_t size) {
+  return size > kWipeInline ? prim::IsBulkZero(slot, size) : IsZeroInline(slot, size);
 }
 
 // The first byte that is not zero. Requires: !IsZero().
