@@ -404,9 +404,12 @@ bool ResizePages(Run& run, size_t bytes);
 ABSL_ATTRIBUTE_NOINLINE Run* Refit(Run& run, size_t page_bytes) {
   const bool accessible = !run.held || Unhold(run);
   if (accessible && run.page_bytes == page_bytes) return &run;
-  // From the start of its pages, wherever its data was.
-  run.arena->SliceAt(run.data).released = true;
-  run.data = run.pages;
+  if (run.data != run.pages) {
+    // From the start of its pages, wherever its data was.
+    run.arena->SliceAt(run.data).released = true;
+    run.data = run.pages;
+    Describe(run);
+  }
   if (accessible && run.pages + page_bytes + prim::PageSize() <= SpanEnd(run) &&
       ResizePages(run, page_bytes) && run.page_bytes == page_bytes) {
     return &run;
