@@ -49,9 +49,14 @@ uintptr_t SpanStart(const Run& run) { return run.arena->AddressOf(run.first_slic
 uintptr_t SpanEnd(const Run& run) { return run.arena->AddressOf(run.first_slice + run.slices); }
 uintptr_t DataEnd(const Run& run) { return run.pages + run.page_bytes; }
 
+bool IsByLevel(RunPlacement placement) {
+  return placement == RunPlacement::kByLevel || placement == RunPlacement::kGrown;
+}
+
 // Where the data starts within the first page: at its start, or so that its end meets the guard.
 uintptr_t PlaceData(const Run& run, size_t bytes, size_t alignment, RunPlacement placement) {
-  if (placement == RunPlacement::kByLevel) {
+  if (placement == RunPlacement::kGrown && bytes >= kMoveThreshold) return run.pages;
+  if (IsByLevel(placement)) {
     placement =
         heap_constants->options.end_aligned_runs ? RunPlacement::kEnd : RunPlacement::kStart;
     if (alignment < kSlotAlignment) alignment = kSlotAlignment;
@@ -614,7 +619,7 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline Run* Finish(ThreadHeap& heap, Run* run, bool
 ABSL_ATTRIBUTE_NOINLINE Run* AllocateUnusual(ThreadHeap& heap, size_t bytes, size_t alignment,
                                              RunPlacement placement) {
   if (bytes > PTRDIFF_MAX || alignment > PTRDIFF_MAX) return nullptr;
-  const bool by_level = placement == RunPlacement::kByLevel;
+  const bool by_level = IsByLevel(placement);
   const size_t page = prim::PageSize();
   RunLayout layout = LayOut(bytes, alignment, by_level ? GapSlices() : 0, page);
   if (layout.slices > UINT32_MAX / 4 || alignment >> kSliceShift > UINT32_MAX / 4) return nullptr;
@@ -638,7 +643,7 @@ Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, RunPlacement 
   const size_t page = prim::PageSize();
   // Of a few slices, wherever in them, one that was freed and has this very size.
   if (bytes - 1 < (kFineSlices << kSliceShift) - 2 * page && alignment <= page &&
-      placement == RunPlacement::kByLevel) [[likely]] {
+      IsByLevel(placement)) [[likely]] {
     const size_t page_bytes = prim::RoundUp(bytes, page);
     const size_t slices = SlicesFor(page_bytes + 2 * page) + GapSlices();
     Run* run = run_cache->Take(static_cast<uint32_t>(slices), heap.random());

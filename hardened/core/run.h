@@ -85,11 +85,12 @@ struct Run {
 enum class RunPlacement : uint8_t {
   kByLevel,  // as CoreOptions say
   kStart,    // against the guard in front
+  kGrown,    // as the level says up to 1 MiB; longer runs start their page, so that they can move
   kEnd,      // against the guard behind, as far as the alignment allows
 };
 
 // Makes a run of at least `bytes` aligned to `alignment` (a power of two). Its record is dead, its
-// descriptor in place. With a placement of its own the run is fresh and never one from the cache.
+// descriptor in place. With kStart or kEnd the run is fresh and never one from the cache.
 // Returns: null when memory is exhausted.
 Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment,
                  RunPlacement placement = RunPlacement::kByLevel);
