@@ -490,17 +490,16 @@ class Heap {
     return OrOtherwise<Failure>(result, bytes, kind);
   }
 
-  ABSL_ATTRIBUTE_NOINLINE static void* AllocateRunFor(size_t bytes, size_t alignment,
-                                                      core::AllocationKind kind, bool zeroed) {
+  ABSL_ATTRIBUTE_NOINLINE static void* AllocateRunFor(
+      size_t bytes, size_t alignment, core::AllocationKind kind, bool zeroed,
+      core::RunPlacement placement = core::RunPlacement::kByLevel) {
     const int saved_errno = errno;
     void* result = nullptr;
     if (Started()) {
       const core::HeapForOperation heap;
       if (heap.get() != nullptr) {
         // An aligned allocation of nothing lies on the guard behind its page.
-        const core::RunPlacement placement = kFeatures.zero_size_faults && bytes == 0
-                                                 ? core::RunPlacement::kEnd
-                                                 : core::RunPlacement::kByLevel;
+        if (kFeatures.zero_size_faults && bytes == 0) placement = core::RunPlacement::kEnd;
         core::Run* run = core::AllocateRun(*heap.get(), bytes, alignment, placement);
         if (run == nullptr && bytes <= PTRDIFF_MAX && core::ReleaseReserves()) {
           run = core::AllocateRun(*heap.get(), bytes, alignment, placement);
@@ -953,7 +952,11 @@ class Heap {
 
   ABSL_ATTRIBUTE_NOINLINE static void* MoveTo(void* pointer, const LiveAllocation& live,
                                               size_t bytes, bool intact) {
-    void* result = Allocate(bytes, core::AllocationKind::kMalloc);
+    const core::AllocationKind kind = core::AllocationKind::kMalloc;
+    void* result =
+        live.is_run() && bytes > kMaxSlotRequest
+            ? AllocateRunFor(bytes, 1, kind, /*zeroed=*/false, core::RunPlacement::kGrown)
+            : Allocate(bytes, kind);
     if (result == nullptr || !CopyTo(result, pointer, live, bytes)) {
       live.record->store(live.value(), std::memory_order_release);
       return nullptr;

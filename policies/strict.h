@@ -19,6 +19,7 @@ struct Strict {
                .delay_runs = true,
                .end_aligned_runs = true,
                .run_hold_bytes = 256 << 20,
+               .hold_by_rate = true,
                .isolate_classes = true,
                .guard_slab_interval = 2},
       .exact_size = true,

@@ -14,6 +14,8 @@ constexpr size_t kBlockBytesFixed = 4 << 20;
 // Spans of more slices are those of runs, whose memory is dear to make again.
 constexpr uint32_t kLargeSlices = 16;
 constexpr uint32_t kMaxGrowthSegments = 16;
+// What was freed in large spans stays up to this share of what is in use.
+constexpr uint32_t kLargeDirtyShare = 5;
 // What is committed ahead of its use: a system call less for each slice when much is allocated. An
 // overflow of 1 MiB meets what is not committed wherever the heap ends.
 constexpr uint32_t kMostAhead = 15;
@@ -245,13 +247,26 @@ int32_t SetBits(uint64_t* bits, uint32_t first, uint32_t length, bool value) {
 
 }  // namespace
 
-bool Arena::AnyDirty(uint32_t first, uint32_t length) const {
-  return ForEachWord(dirty_, first, length,
-                     [](uint64_t& word, uint64_t mask) { return (word & mask) != 0; });
+int32_t Arena::SetDirty(uint32_t first, uint32_t length, bool dirty) {
+  const int32_t change = SetBits(dirty_, first, length, dirty);
+  dirty_slices_ += static_cast<uint32_t>(change);
+  return change;
 }
 
-void Arena::SetDirty(uint32_t first, uint32_t length, bool dirty) {
-  dirty_slices_ += static_cast<uint32_t>(SetBits(dirty_, first, length, dirty));
+uint32_t Arena::CommittedOf(uint32_t first, uint32_t slices) const {
+  int count = 0;
+  ForEachWord(committed_, first, slices, [&count](uint64_t word, uint64_t mask) {
+    count += std::popcount(word & mask);
+    return false;
+  });
+  return static_cast<uint32_t>(count);
+}
+
+bool Arena::TakeDirty(uint32_t first, uint32_t slices, uint32_t committed) {
+  const uint32_t dirty = static_cast<uint32_t>(-SetDirty(first, slices, false));
+  reuse_.NoteReused(dirty);
+  if (reuse_.watching()) reuse_.NoteFaulted(committed - dirty, MostReuse());
+  return dirty == 0;
 }
 
 prim::Commitment Arena::Commit(uint32_t first, uint32_t slices, uint32_t limit) {
@@ -295,6 +310,7 @@ uint32_t Arena::AllocateSpan(uint32_t slices, uint32_t alignment, uint32_t lead,
     const uint32_t skipped =
         static_cast<uint32_t>((aligned - AddressOf(found + lead)) >> kSliceShift);
     const uint32_t first = found + skipped;
+    const uint32_t committed = CommittedOf(first, slices);
     const prim::Commitment commitment = Commit(first, slices, found + length);
     if (commitment == prim::Commitment::kRefused) {
       index.Insert(found, length);
@@ -312,8 +328,7 @@ uint32_t Arena::AllocateSpan(uint32_t slices, uint32_t alignment, uint32_t lead,
     if (length > skipped + slices) {
       InsertFree(first + slices, length - skipped - slices, purpose);
     }
-    *zero = !AnyDirty(first, slices);
-    if (!*zero) SetDirty(first, slices, false);
+    *zero = TakeDirty(first, slices, committed);
     used_slices_ += slices;
     return first;
   }
@@ -332,13 +347,13 @@ bool Arena::ExtendSpan(uint32_t first, uint32_t slices, bool* zero) {
     return false;
   }
   const uint32_t free_length = spans_[behind].length;
+  const uint32_t committed = CommittedOf(behind, wanted);
   if (Commit(behind, wanted, behind + free_length) != prim::Commitment::kDone) return false;
   SpanIndex& index = IndexOf(purpose);
   index.Remove(behind);
   index.Mark(first, slices, SpanState::kUsed);
   if (free_length > wanted) index.Insert(first + slices, free_length - wanted);
-  *zero = !AnyDirty(behind, wanted);
-  if (!*zero) SetDirty(behind, wanted, false);
+  *zero = TakeDirty(behind, wanted, committed);
   used_slices_ += wanted;
   return true;
 }
@@ -357,12 +372,18 @@ void Arena::Release(uint32_t first, uint32_t length, bool dirty, uint64_t now_ms
     kept_slices_ = std::min(kept_slices_, idle);
     if (idle - kept_slices_ > kIdleSlices + used_slices_ / 8) UncommitFree();
   }
-  const uint32_t limit = static_cast<uint32_t>(purge_policy_.dirty_limit_bytes >> kSliceShift);
-  const uint32_t large = std::min(
-      large_dirty_slices_, static_cast<uint32_t>(purge_policy_.large_limit_bytes >> kSliceShift));
-  if (dirty_slices_ > limit + large) {
-    PurgeLocked(limit / 2 + large / 2, purge_policy_.calls_per_pass);
-  }
+  KeepDirtyLimit();
+}
+
+void Arena::KeepDirtyLimit() {
+  const size_t limit = purge_policy_.dirty_limit_bytes >> kSliceShift;
+  const size_t large =
+      std::min(size_t{large_dirty_slices_}, std::max(purge_policy_.large_limit_bytes >> kSliceShift,
+                                                     size_t{UsedSlices() / kLargeDirtyShare}));
+  const size_t reuse = reuse_.Now(MostReuse());
+  if (dirty_slices_ <= limit + large + reuse) return;
+  // Not much less than was allowed: it would be made again. Small spans take a call each.
+  PurgeLocked(limit / 2 + (large + reuse) / 8 * 7, purge_policy_.calls_per_pass);
 }
 
 void Arena::FreeSpan(uint32_t first, bool dirty, uint64_t now_ms) {
@@ -434,6 +455,7 @@ size_t Arena::PurgeLocked(size_t keep_slices, uint32_t calls) {
       continue;
     }
     SetDirty(first, end - first, false);
+    reuse_.NoteGivenBack(end - first);
     purged += bytes;
   }
   return purged;
@@ -498,9 +520,12 @@ size_t Arena::Purge(uint64_t now_ms, bool force) {
   const bool late = force || now_ms - dirty_since_ms_ >= purge_policy_.delay_ms;
   size_t uncommitted = 0;
   if (late && pages_->rationed() && IdleSlices() > kept_slices_) uncommitted = UncommitFree();
-  if (dirty_slices_ == 0 || !late) return uncommitted;
-  const size_t purged = PurgeLocked(0, force ? UINT32_MAX : purge_policy_.calls_per_pass);
+  if (!late) return uncommitted;
+  const size_t keep_slices = reuse_.EndPeriod();
   dirty_since_ms_ = now_ms;
+  if (dirty_slices_ == 0) return uncommitted;
+  const size_t purged =
+      PurgeLocked(force ? 0 : keep_slices, force ? UINT32_MAX : purge_policy_.calls_per_pass);
   return uncommitted + purged;
 }
 
@@ -509,6 +534,7 @@ void Arena::Normalise() {
   const prim::LockGuard guard(lock_);
   purge_cursor_ = 0;
   PurgeLocked(0, UINT32_MAX);
+  reuse_ = {};
   for (int i = 0; i < kSpanPurposes; ++i) {
     indexes_[static_cast<size_t>(i)].Reset(spans_, static_cast<SpanPurpose>(i));
   }

@@ -27,6 +27,7 @@
 #ifndef HARDENED_CORE_ARENA_H_
 #define HARDENED_CORE_ARENA_H_
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -36,6 +37,7 @@
 #include "absl/base/thread_annotations.h"
 #include "hardened/core/block_store.h"
 #include "hardened/core/geometry.h"
+#include "hardened/core/reuse_allowance.h"
 #include "hardened/core/slice.h"
 #include "hardened/core/span_index.h"
 #include "hardened/prim/lock.h"
@@ -47,10 +49,14 @@ namespace hardened::core {
 
 // When free memory goes back to the OS.
 struct PurgePolicy {
-  size_t dirty_limit_bytes = 8 << 20;   // more dirty free memory than this is purged at once
-  size_t large_limit_bytes = 32 << 20;  // besides what was freed in spans of more than 1 MiB
-  uint64_t delay_ms = 250;              // dirty for longer than this: purged at the next chance
-  uint32_t calls_per_pass = 64;         // bound of one pass
+  size_t dirty_limit_bytes = 8 << 20;  // more dirty free memory than this is purged at once
+  // Besides what was freed in spans of more than 1 MiB: this, or a share of what is in use.
+  size_t large_limit_bytes = 32 << 20;
+  // Besides, as far as the program takes memory again that was purged (ReuseAllowance): this, or
+  // half of what is in use.
+  size_t reuse_limit_bytes = 32 << 20;
+  uint64_t delay_ms = 250;       // dirty for longer than this: purged at the next chance
+  uint32_t calls_per_pass = 64;  // bound of one pass
 };
 
 struct ArenaCounters {
@@ -158,6 +164,21 @@ class Arena {
   uintptr_t AddressOf(uint32_t slice) const { return base_ + (uintptr_t{slice} << kSliceShift); }
   // Slices that may be in use are below this.
   uint32_t grown_slices() const { return grown_slices_.load(std::memory_order_acquire); }
+  // Slices of used spans that have no memory: more of them, or fewer.
+  void NoteEmpty(int64_t slices) {
+    empty_slices_.fetch_add(static_cast<uint32_t>(slices), std::memory_order_relaxed);
+  }
+  // Slices in use that may have memory, about.
+  uint32_t UsedSlices() const {
+    const uint32_t used = used_slices_.load(std::memory_order_relaxed);
+    return used - std::min(used, empty_slices_.load(std::memory_order_relaxed));
+  }
+  // Slices of free memory that may stay beyond the limits because they would be taken again.
+  size_t MostReuse() const {
+    return pages_->rationed()
+               ? 0
+               : std::max(size_t{UsedSlices()} / 2, purge_policy_.reuse_limit_bytes >> kSliceShift);
+  }
   prim::PageSource& pages() const { return *pages_; }
   prim::Lock& lock() ABSL_LOCK_RETURNED(lock_) { return lock_; }
   ArenaCounters Counters() ABSL_LOCKS_EXCLUDED(lock_);
@@ -196,11 +217,19 @@ class Arena {
   void LookAtLimits() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Of free spans, where memory is rationed.
   size_t UncommitFree() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // Of slices that are handed out: their memory is used again, or made anew. `committed` of them
+  // were committed before. Returns: whether all of them read as zero.
+  bool TakeDirty(uint32_t first, uint32_t slices, uint32_t committed)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  uint32_t CommittedOf(uint32_t first, uint32_t slices) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // Gives memory back when too much of it is dirty.
+  void KeepDirtyLimit() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Merges the free span with its free neighbours and files it.
   void InsertFree(uint32_t first, uint32_t length, SpanPurpose purpose)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
-  bool AnyDirty(uint32_t first, uint32_t length) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
-  void SetDirty(uint32_t first, uint32_t length, bool dirty) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // Returns: by how many the number of dirty slices changed.
+  int32_t SetDirty(uint32_t first, uint32_t length, bool dirty)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void Release(uint32_t first, uint32_t length, bool dirty, uint64_t now_ms)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   size_t PurgeLocked(size_t keep_slices, uint32_t calls) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
@@ -225,11 +254,13 @@ class Arena {
   uint32_t IdleSlices() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
     return committed_slices_ + absent_slices_ - used_slices_;
   }
-  uint32_t used_slices_ ABSL_GUARDED_BY(lock_) = 0;
+  std::atomic<uint32_t> used_slices_{0};   // written under lock_
+  std::atomic<uint32_t> empty_slices_{0};  // of these
   uint32_t dirty_slices_ ABSL_GUARDED_BY(lock_) = 0;
   uint32_t large_dirty_slices_ ABSL_GUARDED_BY(lock_) = 0;  // of these, from large spans, at most
   uint32_t purge_cursor_ ABSL_GUARDED_BY(lock_) = 0;
   uint64_t dirty_since_ms_ ABSL_GUARDED_BY(lock_) = 0;
+  ReuseAllowance reuse_ ABSL_GUARDED_BY(lock_);  // in slices
   Span* spans_ ABSL_GUARDED_BY(lock_) = nullptr;
   // Bits of slices.
   uint64_t* dirty_ ABSL_GUARDED_BY(lock_) = nullptr;

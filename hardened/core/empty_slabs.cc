@@ -31,18 +31,21 @@ bool EmptySlabs::Dissolve(Slab& slab) {
   // Refused: the slots keep their records.
   const uint32_t slices = static_cast<uint32_t>(slab.span_bytes() >> kSliceShift);
   if (!slab.arena().DropUsed(slab.first_slice(), slices)) return false;
-  SliceDescriptor& first = slab.arena().slices()[slab.first_slice()];
+  reuse_.NoteGivenBack(slab.span_bytes());
+  const ArenaSpan span{&slab.arena(), slab.first_slice(), /*zero=*/true};
   const SizeClass size_class = slab.size_class();
   FreeSlabMetadata(slab);
-  AddSpan(first, size_class);
+  AddSpan(span, size_class);
   return true;
 }
 
 // A free of a slot that was just freed may have seen the slab in use, and go on to its records:
 // what lies in their place now must be no address.
-void EmptySlabs::AddSpan(SliceDescriptor& first, SizeClass size_class) {
+void EmptySlabs::AddSpan(const ArenaSpan& span, SizeClass size_class) {
+  SliceDescriptor& first = span.arena->slices()[span.first];
   first.waiting = ~reinterpret_cast<uint64_t>(spans_[size_class]);
   spans_[size_class] = &first;
+  span.arena->NoteEmpty(SlabSlices(size_class));
 }
 
 void EmptySlabs::Put(Slab& slab, uint64_t now_ms, const PurgePolicy& policy) {
@@ -51,7 +54,8 @@ void EmptySlabs::Put(Slab& slab, uint64_t now_ms, const PurgePolicy& policy) {
   dirty_bytes_.store(dirty, std::memory_order_relaxed);
   slab.dirty = true;
   slab.emptied_ms = now_ms;
-  if (dirty > policy.dirty_limit_bytes && Dissolve(slab)) return;
+  const size_t reuse = reuse_.Now(slab.arena().MostReuse() << kSliceShift);
+  if (dirty > policy.dirty_limit_bytes + reuse && Dissolve(slab)) return;
   Slab*& head = heads_[slab.size_class()];
   slab.next = head;
   head = &slab;
@@ -63,6 +67,7 @@ Slab* EmptySlabs::Take(SizeClass size_class) {
   if (slab == nullptr) return nullptr;
   heads_[size_class] = slab->next;
   slab->next = nullptr;
+  if (slab->dirty) reuse_.NoteReused(slab->span_bytes());
   ForgetDirty(*slab);
   return slab;
 }
@@ -74,21 +79,29 @@ ArenaSpan EmptySlabs::TakeSpan(SizeClass size_class) {
   const ArenaSpan span = SpanOf(first);
   if (!span.arena->MakeUsable(span.first, SlabSlices(size_class))) return {};
   spans_[size_class] = reinterpret_cast<SliceDescriptor*>(~first->waiting);
+  span.arena->NoteEmpty(-int64_t{SlabSlices(size_class)});
+  reuse_.NoteFaulted(SlabSlices(size_class) << kSliceShift, span.arena->MostReuse() << kSliceShift);
   return span;
 }
 
 void EmptySlabs::PutSpan(const ArenaSpan& span, SizeClass size_class) {
   const prim::LockGuard guard(lock_);
-  AddSpan(span.arena->slices()[span.first], size_class);
+  AddSpan(span, size_class);
 }
 
 size_t EmptySlabs::Purge(uint64_t now_ms, bool force, const PurgePolicy& policy) {
   if (dirty_bytes_.load(std::memory_order_relaxed) == 0) return 0;
   const prim::LockGuard guard(lock_);
+  if (force || now_ms - period_start_ms_ >= policy.delay_ms) {
+    const size_t stays = reuse_.EndPeriod();
+    stays_bytes_ = force ? 0 : stays;
+    period_start_ms_ = now_ms;
+  }
   size_t purged = 0;
   uint32_t calls = force ? UINT32_MAX : policy.calls_per_pass;
   for (Slab*& head : heads_) {
     for (Slab** link = &head; *link != nullptr && calls > 0;) {
+      if (dirty_bytes_.load(std::memory_order_relaxed) <= stays_bytes_) return purged;
       Slab& slab = **link;
       Slab* const next = slab.next;
       const size_t bytes = slab.span_bytes();

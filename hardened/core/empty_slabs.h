@@ -18,6 +18,7 @@
 #include "absl/base/thread_annotations.h"
 #include "hardened/core/arena.h"
 #include "hardened/core/heap_state.h"
+#include "hardened/core/reuse_allowance.h"
 #include "hardened/core/slab.h"
 #include "hardened/prim/lock.h"
 #include "hardened/prim/replaceable.h"
@@ -26,7 +27,7 @@ namespace hardened::core {
 
 class EmptySlabs {
  public:
-  // Adds an empty slab that no heap owns or lists. Memory beyond the policy's limit is dropped at
+  // Adds an empty slab that no heap owns or lists. Memory beyond the policy's limits is dropped at
   // once.
   void Put(Slab& slab, uint64_t now_ms, const PurgePolicy& policy) ABSL_LOCKS_EXCLUDED(lock_);
   // Some slab of `size_class`, or null.
@@ -35,8 +36,8 @@ class EmptySlabs {
   ArenaSpan TakeSpan(SizeClass size_class) ABSL_LOCKS_EXCLUDED(lock_);
   // What TakeSpan() returned, unused.
   void PutSpan(const ArenaSpan& span, SizeClass size_class) ABSL_LOCKS_EXCLUDED(lock_);
-  // Drops the memory of slabs that have waited for policy.delay_ms. A bounded number of them unless
-  // `force`.
+  // Drops the memory of slabs that have waited for policy.delay_ms, but for what is used again
+  // soon. A bounded number of them unless `force`.
   // Returns: bytes given back.
   size_t Purge(uint64_t now_ms, bool force, const PurgePolicy& policy) ABSL_LOCKS_EXCLUDED(lock_);
 
@@ -55,7 +56,7 @@ class EmptySlabs {
   // Gives the memory of a slab back, and with it the slab. Returns: false when the kernel refuses,
   // as it does for locked pages.
   bool Dissolve(Slab& slab) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
-  void AddSpan(SliceDescriptor& first, SizeClass size_class) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void AddSpan(const ArenaSpan& span, SizeClass size_class) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void ForgetDirty(Slab& slab) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   prim::Lock lock_;
@@ -63,6 +64,9 @@ class EmptySlabs {
   // Descriptors of their first slices; SliceDescriptor::waiting is the complement of the next.
   std::array<SliceDescriptor*, kSizeClassCount> spans_ ABSL_GUARDED_BY(lock_){};
   std::atomic<size_t> dirty_bytes_{0};
+  ReuseAllowance reuse_ ABSL_GUARDED_BY(lock_);  // in bytes
+  size_t stays_bytes_ ABSL_GUARDED_BY(lock_) = 0;
+  uint64_t period_start_ms_ ABSL_GUARDED_BY(lock_) = 0;
 };
 
 extern prim::Replaceable<EmptySlabs> empty_slabs;

@@ -73,6 +73,8 @@ struct CoreOptions {
   // The oldest go first. Then none is cached. Every held page is an entry in the page tables, which
   // fork() copies.
   size_t run_hold_bytes = 0;
+  // Above a rate of frees only a random share of the runs is held (HoldBudget).
+  bool hold_by_rate = false;
   // The slices of a slab never serve another class or a run.
   bool isolate_classes = false;
   // Every n-th new slab of a thread has a guard of one slice behind it; 0: none. Requires

@@ -7,6 +7,7 @@
 #include "absl/base/attributes.h"
 #include "hardened/core/heap_registry.h"
 #include "hardened/core/heap_state.h"
+#include "hardened/core/hold_budget.h"
 #include "hardened/core/run_signposts.h"
 #include "hardened/prim/check.h"
 #include "hardened/prim/page_source.h"
@@ -25,6 +26,18 @@ constexpr size_t kFineSlices = 16;
 constexpr unsigned kCoarsestShift = 8;
 // Where memory is rationed, freed runs that are held.
 constexpr size_t kRationedHoldBytes = 8 << 20;
+// Freed runs that are hidden keep their memory: so many bytes and runs of up to so many bytes. Each
+// splits a mapping in three, also in the cache: of all together so many.
+constexpr size_t kHiddenBytes = 8 << 20;
+constexpr uint32_t kHiddenRuns = 64;
+constexpr size_t kLargestHidden = 512 << 10;
+constexpr uint32_t kMostHidden = 256;
+// What holding may cost. In pages that are hidden, shown and cleared, 0.2 us each, and as much as
+// 32 for the calls: 3 % of the time of one processor.
+constexpr size_t kHideCost = 32;
+constinit HoldBudget hide_budget(/*per_ms=*/128, /*most=*/32768);
+// In pages that are guarded and fault anew, 2 us each: 3 %.
+constinit HoldBudget guard_budget(/*per_ms=*/16, /*most=*/32768);
 // A shrunk run gives whole slices back from this many on.
 constexpr size_t kTrimSlices = 16;
 // Cached runs of more than this share of the cache's limit come back at once.
@@ -36,9 +49,14 @@ uintptr_t SpanStart(const Run& run) { return run.arena->AddressOf(run.first_slic
 uintptr_t SpanEnd(const Run& run) { return run.arena->AddressOf(run.first_slice + run.slices); }
 uintptr_t DataEnd(const Run& run) { return run.pages + run.page_bytes; }
 
+bool IsByLevel(RunPlacement placement) {
+  return placement == RunPlacement::kByLevel || placement == RunPlacement::kGrown;
+}
+
 // Where the data starts within the first page: at its start, or so that its end meets the guard.
 uintptr_t PlaceData(const Run& run, size_t bytes, size_t alignment, RunPlacement placement) {
-  if (placement == RunPlacement::kByLevel) {
+  if (placement == RunPlacement::kGrown && bytes >= kMoveThreshold) return run.pages;
+  if (IsByLevel(placement)) {
     placement =
         heap_constants->options.end_aligned_runs ? RunPlacement::kEnd : RunPlacement::kStart;
     if (alignment < kSlotAlignment) alignment = kSlotAlignment;
@@ -75,14 +93,43 @@ bool RemoveTailGuard(Run& run) {
   return true;
 }
 
-// Undoes the guard of a run's data. Returns: false when it is still there.
+// Runs that are hidden, wherever they are.
+constinit std::atomic<uint32_t> hidden_runs{0};
+
+size_t PagesOf(const Run& run) { return run.page_bytes / prim::PageSize(); }
+
+// Whether there is time to guard one more.
+bool AdmitsGuard(const Run& run, uint64_t now_ms) {
+  return !heap_constants->options.hold_by_rate || guard_budget.Spend(PagesOf(run), now_ms);
+}
+
+void SetGuarded(Run& run) {
+  run.hold = RunHold::kGuarded;
+  run.arena->NoteEmpty(run.slices);
+}
+
+// Hidden up to now. Returns: false when it still is.
+bool Guard(Run& run) {
+  if (!run.arena->pages().GuardHidden(Pointer(run.pages), run.page_bytes)) return false;
+  hidden_runs.fetch_sub(1, std::memory_order_relaxed);
+  SetGuarded(run);
+  return true;
+}
+
+// Makes a run's data accessible. Returns: false when it is not.
 bool Unhold(Run& run) {
-  if (!run.arena->pages().RemoveGuard(Pointer(run.pages), run.page_bytes,
-                                      prim::GuardChange::kWhole)) {
-    return false;
+  prim::PageSource& pages = run.arena->pages();
+  if (run.hold == RunHold::kHidden) {
+    if (!pages.Show(Pointer(run.pages), run.page_bytes)) return false;
+    hidden_runs.fetch_sub(1, std::memory_order_relaxed);
+  } else {
+    if (!pages.RemoveGuard(Pointer(run.pages), run.page_bytes, prim::GuardChange::kWhole)) {
+      return false;
+    }
+    run.arena->NoteEmpty(-int64_t{run.slices});
+    run.contents = RunContents::kZero;
   }
-  run.held = false;
-  run.contents = RunContents::kZero;
+  run.hold = RunHold::kNone;
   return true;
 }
 
@@ -92,8 +139,10 @@ void ReleaseRun(Run& run, uint64_t now_ms) {
   prim::PageSource& pages = arena.pages();
   SliceDescriptor& slice = arena.SliceAt(run.data);
   slice.released = true;
+  const bool was_guarded =
+      run.hold == RunHold::kGuarded && run.front_guarded && run.tail_guarded && !run.moved;
   const bool unguarded =
-      (!run.held || Unhold(run)) && RemoveTailGuard(run) &&
+      (run.hold == RunHold::kNone || Unhold(run)) && RemoveTailGuard(run) &&
       (!run.front_guarded || pages.RemoveGuard(Pointer(SpanStart(run)), run.pages - SpanStart(run),
                                                prim::GuardChange::kWhole));
   const bool renewed = !run.lost && (!run.moved || pages.Renew(Pointer(run.pages), run.page_bytes));
@@ -103,7 +152,7 @@ void ReleaseRun(Run& run, uint64_t now_ms) {
   }
   run.metadata_arena->FreeMetadata(&run, sizeof(Run));
   // A span whose guards cannot be taken away is never used again.
-  if (unguarded && renewed) arena.FreeSpan(first, /*dirty=*/true, now_ms);
+  if (unguarded && renewed) arena.FreeSpan(first, /*dirty=*/!was_guarded, now_ms);
 }
 
 // Whether it was cached before the fork that made this process, and others may hand it out, too.
@@ -126,51 +175,118 @@ constinit prim::Replaceable<HeldRuns> held_runs;
 constinit prim::Replaceable<HeldRuns> held_traced_runs;
 constinit prim::Replaceable<RunCache> run_cache;
 
-bool HeldRuns::Hold(Run& run, size_t limit_bytes, uint64_t now_ms) {
-  if (run.lost || run.page_bytes > limit_bytes) return false;
-  prim::PageSource& pages = run.arena->pages();
-  if (!pages.InstallGuard(Pointer(run.pages), run.page_bytes, prim::GuardChange::kWhole)) {
-    return false;
-  }
-  run.held = true;
-  Run* leaving = nullptr;
-  {
-    const prim::LockGuard guard(lock_);
-    run.next = nullptr;
-    (newest_ == nullptr ? oldest_ : newest_->next) = &run;
-    newest_ = &run;
-    size_t bytes = this->bytes() + run.page_bytes;
-    while (bytes > limit_bytes) {
-      Run* out = oldest_;
-      oldest_ = out->next;
-      bytes -= out->page_bytes;
-      out->next = leaving;
-      leaving = out;
-    }
-    if (oldest_ == nullptr) newest_ = nullptr;
-    bytes_.store(bytes, std::memory_order_relaxed);
-  }
+void RunQueue::Append(Run& run) {
+  run.next = nullptr;
+  (newest == nullptr ? oldest : newest->next) = &run;
+  newest = &run;
+  bytes += run.page_bytes;
+  ++count;
+}
+
+Run* RunQueue::TakeOldest() {
+  Run* run = oldest;
+  oldest = run->next;
+  if (oldest == nullptr) newest = nullptr;
+  bytes -= run->page_bytes;
+  --count;
+  return run;
+}
+
+namespace {
+
+// To those of a list that leave, which is in the order of their age.
+void LeaveHeld(Run* leaving, uint64_t now_ms) {
   while (leaving != nullptr) {
     Run* out = leaving;
     leaving = out->next;
-    // Its guards stay, also that of its data, its memory is gone: the next of its size needs no
-    // call for the guards at both ends.
+    // Its guards stay, and its data is held until it is handed out.
     if (!run_cache->Put(*out, now_ms)) ReleaseRun(*out, now_ms);
+  }
+}
+
+}  // namespace
+
+bool HeldRuns::Hide(Run& run, size_t limit_bytes, uint64_t now_ms) {
+  const size_t most_bytes = std::min(kHiddenBytes, limit_bytes / 4);
+  if (run.lost || run.moved || run.page_bytes > std::min(kLargestHidden, most_bytes) ||
+      hidden_runs.load(std::memory_order_relaxed) >= kMostHidden ||
+      !run.arena->pages().Hide(Pointer(run.pages), run.page_bytes)) {
+    return false;
+  }
+  run.hold = RunHold::kHidden;
+  run.freed_ms = now_ms;
+  hidden_runs.fetch_add(1, std::memory_order_relaxed);
+  RunQueue leaving;
+  {
+    const prim::LockGuard guard(lock_);
+    hidden_.Append(run);
+    while (hidden_.bytes > most_bytes || hidden_.count > kHiddenRuns) {
+      leaving.Append(*hidden_.TakeOldest());
+    }
+  }
+  while (leaving.oldest != nullptr) {
+    Run* out = leaving.TakeOldest();
+    out->next = nullptr;
+    if (AdmitsGuard(*out, now_ms) && Guard(*out)) {
+      Keep(*out, limit_bytes, now_ms);
+    } else {
+      LeaveHeld(out, now_ms);
+    }
   }
   return true;
 }
 
-size_t HeldRuns::ReleaseAll(uint64_t now_ms) {
-  Run* leaving = nullptr;
-  size_t bytes = 0;
+bool HeldRuns::Hold(Run& run, size_t limit_bytes, uint64_t now_ms) {
+  if (run.lost || run.page_bytes > limit_bytes) return false;
+  if (!run.arena->pages().InstallGuard(Pointer(run.pages), run.page_bytes,
+                                       prim::GuardChange::kWhole)) {
+    return false;
+  }
+  SetGuarded(run);
+  Keep(run, limit_bytes, now_ms);
+  return true;
+}
+
+void HeldRuns::Keep(Run& run, size_t limit_bytes, uint64_t now_ms) {
+  RunQueue leaving;
   {
     const prim::LockGuard guard(lock_);
-    leaving = oldest_;
-    oldest_ = newest_ = nullptr;
-    bytes = bytes_.exchange(0, std::memory_order_relaxed);
+    guarded_.Append(run);
+    while (guarded_.bytes > limit_bytes) leaving.Append(*guarded_.TakeOldest());
   }
-  ReleaseList(leaving, now_ms);
-  return bytes;
+  LeaveHeld(leaving.oldest, now_ms);
+}
+
+void HeldRuns::Age(uint64_t now_ms, uint64_t delay_ms) {
+  RunQueue aged;
+  {
+    const prim::LockGuard guard(lock_);
+    while (hidden_.oldest != nullptr && now_ms - hidden_.oldest->freed_ms >= delay_ms) {
+      aged.Append(*hidden_.TakeOldest());
+    }
+  }
+  while (aged.oldest != nullptr) {
+    Run* run = aged.TakeOldest();
+    if (Guard(*run)) {
+      Keep(*run, heap_constants->options.run_hold_bytes, now_ms);
+    } else {
+      run->next = nullptr;
+      LeaveHeld(run, now_ms);
+    }
+  }
+}
+
+size_t HeldRuns::ReleaseAll(uint64_t now_ms) {
+  RunQueue guarded;
+  RunQueue hidden;
+  {
+    const prim::LockGuard guard(lock_);
+    std::swap(guarded, guarded_);
+    std::swap(hidden, hidden_);
+  }
+  ReleaseList(guarded.oldest, now_ms);
+  ReleaseList(hidden.oldest, now_ms);
+  return guarded.bytes + hidden.bytes;
 }
 
 size_t ReleaseHeldRuns(uint64_t now_ms) {
@@ -400,16 +516,28 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline RunLayout LayOut(size_t bytes, size_t alignm
 
 bool ResizePages(Run& run, size_t bytes);
 
-// Makes a run from the cache one of `page_bytes`. Returns: null when it cannot be; it has gone then.
+// Of pages that were hidden. Where guards were refused, what is added to them may hold anything.
+void Clear(Run& run, size_t bytes) {
+  std::memset(Pointer(run.pages), 0, bytes);
+  run.contents = run.tail_guarded ? RunContents::kZero : RunContents::kOld;
+}
+
+// Makes a run from the cache one of `page_bytes`. Returns: null when it cannot be; it has gone
+// then.
 ABSL_ATTRIBUTE_NOINLINE Run* Refit(Run& run, size_t page_bytes) {
-  const bool accessible = !run.held || Unhold(run);
+  const bool hidden = run.hold == RunHold::kHidden;
+  const bool accessible = run.hold == RunHold::kNone || Unhold(run);
+  // Below the rate at which all are held, what others wrote is not handed out.
+  if (hidden && accessible) Clear(run, std::min(run.page_bytes, page_bytes));
   if (accessible && run.page_bytes == page_bytes) return &run;
-  // From the start of its pages, wherever its data was.
-  run.arena->SliceAt(run.data).released = true;
-  run.data = run.pages;
+  if (run.data != run.pages) {
+    // From the start of its pages, wherever its data was.
+    run.arena->SliceAt(run.data).released = true;
+    run.data = run.pages;
+    Describe(run);
+  }
   if (accessible && run.pages + page_bytes + prim::PageSize() <= SpanEnd(run) &&
       ResizePages(run, page_bytes) && run.page_bytes == page_bytes) {
-    Describe(run);
     return &run;
   }
   ReleaseRun(run, run.freed_ms);
@@ -470,8 +598,9 @@ Run* MakeRun(ThreadHeap& heap, const RunLayout& layout, size_t alignment) {
 namespace {
 
 // Makes a run, or one from the cache, what was asked for.
-ABSL_ATTRIBUTE_ALWAYS_INLINE inline Run* Finish(ThreadHeap& heap, Run* run, bool fresh, size_t bytes,
-                                                size_t alignment, RunPlacement placement) {
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline Run* Finish(ThreadHeap& heap, Run* run, bool fresh,
+                                                size_t bytes, size_t alignment,
+                                                RunPlacement placement) {
   const uintptr_t data = PlaceData(*run, bytes, alignment, placement);
   if (fresh || data != run->data) {
     // End-aligned data may start in another slice than before.
@@ -490,7 +619,7 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline Run* Finish(ThreadHeap& heap, Run* run, bool
 ABSL_ATTRIBUTE_NOINLINE Run* AllocateUnusual(ThreadHeap& heap, size_t bytes, size_t alignment,
                                              RunPlacement placement) {
   if (bytes > PTRDIFF_MAX || alignment > PTRDIFF_MAX) return nullptr;
-  const bool by_level = placement == RunPlacement::kByLevel;
+  const bool by_level = IsByLevel(placement);
   const size_t page = prim::PageSize();
   RunLayout layout = LayOut(bytes, alignment, by_level ? GapSlices() : 0, page);
   if (layout.slices > UINT32_MAX / 4 || alignment >> kSliceShift > UINT32_MAX / 4) return nullptr;
@@ -514,11 +643,12 @@ Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, RunPlacement 
   const size_t page = prim::PageSize();
   // Of a few slices, wherever in them, one that was freed and has this very size.
   if (bytes - 1 < (kFineSlices << kSliceShift) - 2 * page && alignment <= page &&
-      placement == RunPlacement::kByLevel) [[likely]] {
+      IsByLevel(placement)) [[likely]] {
     const size_t page_bytes = prim::RoundUp(bytes, page);
     const size_t slices = SlicesFor(page_bytes + 2 * page) + GapSlices();
     Run* run = run_cache->Take(static_cast<uint32_t>(slices), heap.random());
-    if (run != nullptr && (run->held || run->page_bytes != page_bytes)) [[unlikely]]
+    if (run != nullptr && (run->hold != RunHold::kNone || run->page_bytes != page_bytes))
+        [[unlikely]]
       run = Refit(*run, page_bytes);
     if (run != nullptr) [[likely]]
       return Finish(heap, run, /*fresh=*/false, bytes, alignment, placement);
@@ -526,21 +656,44 @@ Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, RunPlacement 
   return AllocateUnusual(heap, bytes, alignment, placement);
 }
 
+namespace {
+
+// Holds a run, or where the level says so and much is freed, perhaps. Returns: whether it is held.
+bool HoldByRate(Run& run, ThreadHeap* heap, size_t hold_bytes, uint64_t now_ms) {
+  const size_t pages = PagesOf(run);
+  const bool small = run.page_bytes <= kLargestHidden;
+  if (heap_constants->options.hold_by_rate) {
+    const uint16_t random = heap != nullptr ? heap->random().Next16() : 0;
+    if (!(small ? hide_budget.Admit(pages + kHideCost, now_ms, random)
+                : guard_budget.Admit(pages, now_ms, random))) {
+      return false;
+    }
+    if (!small) return held_runs->Hold(run, hold_bytes, now_ms);
+  }
+  return held_runs->Hide(run, hold_bytes, now_ms) ||
+         (AdmitsGuard(run, now_ms) && held_runs->Hold(run, hold_bytes, now_ms));
+}
+
+}  // namespace
+
 void FreeRun(Run& run, size_t hold_bytes) {
   ThreadHeap* const heap = HasHeap() ? static_cast<ThreadHeap*>(current_heap) : nullptr;
   const int64_t bytes = static_cast<int64_t>(run.page_bytes);
   heap != nullptr ? heap->CountRun(0, -1, -bytes) : heap_registry.CountRun(0, -1, -bytes);
   run.contents = RunContents::kOld;
   const uint64_t now = prim::CoarseMilliseconds();
-  const auto hold = [&] {
-    return (run.trace != nullptr ? held_traced_runs : held_runs)->Hold(run, hold_bytes, now);
-  };
   // What is kept counts against a limit, and is not given up for what the program itself maps. A
   // thread that can make no guard keeps runs as they are.
   const bool rationed = prim::linux_page_source.rationed();
-  if (rationed) hold_bytes = std::min(hold_bytes, kRationedHoldBytes);
-  const bool holds = hold_bytes > 0 && !prim::IsStrictThread();
-  const bool kept = holds ? hold() : !rationed && run_cache->Put(run, now);
+  bool kept = false;
+  if (hold_bytes > 0 && !prim::IsStrictThread()) {
+    kept =
+        rationed || run.trace != nullptr
+            ? (run.trace != nullptr ? held_traced_runs : held_runs)
+                  ->Hold(run, rationed ? std::min(hold_bytes, kRationedHoldBytes) : hold_bytes, now)
+            : HoldByRate(run, heap, hold_bytes, now);
+  }
+  if (!kept && !rationed) kept = run_cache->Put(run, now);
   if (!kept) ReleaseRun(run, now);
   if (heap != nullptr) heap->Housekeep(now);
 }

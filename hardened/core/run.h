@@ -9,8 +9,13 @@
 //
 // Freed runs are kept for a while with their guards, for the next request of about their size:
 // giving a run back costs system calls and page faults on the way back. Above 1 MiB spans come in
-// eight sizes to each doubling; what a run leaves of its span is guard. Where the level
-// holds freed runs, they come here from there, without memory.
+// eight sizes to each doubling; what a run leaves of its span is guard.
+//
+// Where the level holds freed runs, any access to them faults. The last ones of up to 512 KiB are
+// only hidden and keep their memory; they become guards, without memory, when others have followed
+// or time has passed, and the oldest of these go into the cache. Guards cost a page fault for each
+// page of the next allocation: above a rate of frees the hidden ones go there at once, to be
+// cleared when they are handed out, and only a random share is hidden at all.
 //
 // A run has no owner. Its record is claimed by compare-and-swap, so a double free is seen at the
 // call from any thread.
@@ -40,14 +45,21 @@ enum class RunContents : uint8_t {
   kZero,          // zero: nothing could write to it up to now
 };
 
+// How the data of a run that is not live is kept from access.
+enum class RunHold : uint8_t {
+  kNone,
+  kHidden,   // with its memory and contents
+  kGuarded,  // without
+};
+
 struct Run {
   SlotRecord record;         // first: descriptors point here
   SlotRecord beside_record;  // its life, changed by a plug each time it is handed out
   bool front_guarded;
   bool tail_guarded;
-  bool held;   // its data is guarded: in HeldRuns, or in the cache since it left them
-  bool lost;   // its pages are gone: the span is never used again
-  bool moved;  // its pages came by MovePages: Renew() them before others use them
+  RunHold hold;  // of one in HeldRuns, or in the cache since it left them
+  bool lost;     // its pages are gone: the span is never used again
+  bool moved;    // its pages came by MovePages: Renew() them before others use them
   RunContents contents;
   uint8_t alignment_shift;  // log2 of the alignment asked for
   uint32_t generation;      // HeapState::generation() when it came into the cache
@@ -73,11 +85,12 @@ struct Run {
 enum class RunPlacement : uint8_t {
   kByLevel,  // as CoreOptions say
   kStart,    // against the guard in front
+  kGrown,    // as the level says up to 1 MiB; longer runs start their page, so that they can move
   kEnd,      // against the guard behind, as far as the alignment allows
 };
 
 // Makes a run of at least `bytes` aligned to `alignment` (a power of two). Its record is dead, its
-// descriptor in place. With a placement of its own the run is fresh and never one from the cache.
+// descriptor in place. With kStart or kEnd the run is fresh and never one from the cache.
 // Returns: null when memory is exhausted.
 Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment,
                  RunPlacement placement = RunPlacement::kByLevel);
@@ -105,26 +118,46 @@ enum class MoveResult : uint8_t {
 // Moves the first `bytes` of data from one run to another without copying where the pages line up.
 MoveResult MoveRunContents(Run& from, Run& to, size_t bytes);
 
-// Freed runs that are held as address space without memory: any access faults, and the range is not
-// used again until it is the oldest and the level's limit is reached. First in, first out.
+// A list of freed runs by Run::next, first in first out.
+struct RunQueue {
+  void Append(Run& run);
+  // Requires: it is not empty.
+  Run* TakeOldest();
+
+  Run* oldest = nullptr;
+  Run* newest = nullptr;
+  size_t bytes = 0;
+  uint32_t count = 0;
+};
+
+// Freed runs that are held: any access faults, and the range is not used again until it is the
+// oldest and a limit is reached. First in, first out.
 class HeldRuns {
  public:
-  // Guards the data of a freed run and holds it; lets the oldest go, into the cache or to their
-  // arenas, while there are too many.
+  // Hides the data of a freed run, which keeps its memory. The oldest of the hidden ones become
+  // guards while there are too many; where that is more than HoldBudget admits, they leave.
+  // Returns: false when it cannot be hidden; the run is then the caller's again.
+  bool Hide(Run& run, size_t limit_bytes, uint64_t now_ms) ABSL_LOCKS_EXCLUDED(lock_);
+  // Guards the data of a freed run and holds it without memory; lets the oldest go, into the cache
+  // or to their arenas, while there are too many.
   // Returns: false when the guard was refused; the run is then the caller's again.
   bool Hold(Run& run, size_t limit_bytes, uint64_t now_ms) ABSL_LOCKS_EXCLUDED(lock_);
+
+  // Takes their memory from runs that were hidden more than `delay_ms` ago.
+  void Age(uint64_t now_ms, uint64_t delay_ms) ABSL_LOCKS_EXCLUDED(lock_);
 
   // Lets all go. Returns: their bytes.
   size_t ReleaseAll(uint64_t now_ms) ABSL_LOCKS_EXCLUDED(lock_);
 
-  size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
   prim::Lock& lock() ABSL_LOCK_RETURNED(lock_) { return lock_; }
 
  private:
+  // Adds a guarded run.
+  void Keep(Run& run, size_t limit_bytes, uint64_t now_ms) ABSL_LOCKS_EXCLUDED(lock_);
+
   prim::Lock lock_;  // taken with no other lock held, and none is taken under it
-  std::atomic<size_t> bytes_{0};
-  Run* oldest_ ABSL_GUARDED_BY(lock_) = nullptr;
-  Run* newest_ ABSL_GUARDED_BY(lock_) = nullptr;
+  RunQueue guarded_ ABSL_GUARDED_BY(lock_);
+  RunQueue hidden_ ABSL_GUARDED_BY(lock_);
 };
 
 extern prim::Replaceable<HeldRuns> held_runs;

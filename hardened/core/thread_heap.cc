@@ -353,6 +353,7 @@ void ThreadHeap::Housekeep(uint64_t now) {
   last_housekeeping_ms_ = now;
   // What a heap with a home hands out must not depend on the time.
   if (home_ == nullptr) TrimMagazines();
+  held_runs->Age(now, heap_constants->options.purge.delay_ms);
   run_cache->Purge(now, heap_constants->options.purge.delay_ms);
   heap_state.Purge(now, /*force=*/false);
   empty_slabs->Purge(now, /*force=*/false, heap_constants->options.purge);

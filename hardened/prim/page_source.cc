@@ -195,6 +195,10 @@ bool LinuxPageSource::ProtectGuard(void* start, size_t bytes) {
   return kernel::Protect(start, bytes, PROT_NONE) == 0;
 }
 
+bool LinuxPageSource::GuardsAreMappings() const {
+  return guard_kind() == GuardKind::kProtect || CurrentSandbox() == Sandbox::kEntered;
+}
+
 bool LinuxPageSource::InstallGuard(void* start, size_t bytes, GuardChange change) {
   GuardKind kind = guard_kind();
   if (kind == GuardKind::kUnknown) kind = SettleGuardKind();
@@ -202,11 +206,7 @@ bool LinuxPageSource::InstallGuard(void* start, size_t bytes, GuardChange change
   if (change == GuardChange::kWhole) Count(counters_.guard);
   if (kind == GuardKind::kAdvice && kernel::Advise(start, bytes, kGuardInstall) == 0) return true;
   // Either no such advice, or forbidden, or refused here (locked pages).
-  const bool may_protect = kind == GuardKind::kProtect || CurrentSandbox() == Sandbox::kEntered;
-  if (may_protect && LiveGuards() <= protect_limit_.load(std::memory_order_relaxed) &&
-      ProtectGuard(start, bytes)) {
-    return true;
-  }
+  if (GuardsAreMappings() && MayProtect() && ProtectGuard(start, bytes)) return true;
   if (change == GuardChange::kWhole) counters_.guard.fetch_sub(1, std::memory_order_relaxed);
   Count(counters_.guards_refused);
   return false;
@@ -220,6 +220,34 @@ bool LinuxPageSource::RemoveGuard(void* start, size_t bytes, GuardChange change)
                                  (CurrentSandbox() == Sandbox::kEntered && MapAnew(start, bytes));
   if (removed && change == GuardChange::kWhole) Count(counters_.unguard);
   return removed;
+}
+
+bool LinuxPageSource::Hide(void* start, size_t bytes) {
+  SettleGuards();
+  Count(counters_.guard);
+  if (!GuardsAreMappings() || MayProtect()) {
+    if (kernel::Protect(start, bytes, PROT_NONE) == 0) return true;
+    // Perhaps a part of it.
+    MakeWritable(start, bytes);
+  }
+  counters_.guard.fetch_sub(1, std::memory_order_relaxed);
+  return false;
+}
+
+bool LinuxPageSource::Show(void* start, size_t bytes) {
+  if (!MakeWritable(start, bytes) && !MapAnew(start, bytes)) return false;
+  Count(counters_.unguard);
+  return true;
+}
+
+bool LinuxPageSource::GuardHidden(void* start, size_t bytes) {
+  if (guard_kind() == GuardKind::kAdvice && kernel::Advise(start, bytes, kGuardInstall) == 0) {
+    if (MakeWritable(start, bytes)) return true;
+    kernel::Advise(start, bytes, kGuardRemove);
+    return false;
+  }
+  return GuardsAreMappings() && (kernel::Advise(start, bytes, MADV_DONTNEED) == 0 ||
+                                 kernel::Advise(start, bytes, kDropLocked) == 0);
 }
 
 bool LinuxPageSource::MovePages(void* from, void* to, size_t bytes) {

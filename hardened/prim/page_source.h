@@ -64,6 +64,12 @@ class PageSource {
   virtual bool RemoveGuard(void* /*start*/, size_t /*bytes*/, GuardChange /*change*/) {
     return false;
   }
+  // Any access to these committed pages faults; they keep their contents. Takes a mapping or two.
+  virtual bool Hide(void* /*start*/, size_t /*bytes*/) { return false; }
+  // Undoes Hide(). In a sandbox that does not let it, the contents are lost and read as zero.
+  virtual bool Show(void* /*start*/, size_t /*bytes*/) { return false; }
+  // Makes hidden pages a guard. On failure they stay hidden, with or without their contents.
+  virtual bool GuardHidden(void* /*start*/, size_t /*bytes*/) { return false; }
   // Moves the contents of committed pages to other committed pages of the same size without
   // copying; the old pages read as zero afterwards. After a failure the target may be gone: it must
   // be made again with Renew() before anything touches it.
@@ -94,7 +100,7 @@ enum class GuardKind : uint8_t {
 };
 
 // Counters of system calls, for deterministic tests. Relaxed; exact when other threads are quiet.
-// guard and unguard: whole guards made and removed.
+// guard and unguard: whole guards made and removed, and ranges hidden and shown.
 struct PageSourceCounters {
   std::atomic<uint64_t> reserve{0}, commit{0}, drop{0}, guard{0}, unguard{0}, move{0}, release{0};
   std::atomic<uint64_t> guards_refused{0};
@@ -114,6 +120,9 @@ class LinuxPageSource final : public PageSource {
   bool Drop(void* start, size_t bytes) override;
   bool InstallGuard(void* start, size_t bytes, GuardChange change) override;
   bool RemoveGuard(void* start, size_t bytes, GuardChange change) override;
+  bool Hide(void* start, size_t bytes) override;
+  bool Show(void* start, size_t bytes) override;
+  bool GuardHidden(void* start, size_t bytes) override;
   bool MovePages(void* from, void* to, size_t bytes) override;
   bool Renew(void* start, size_t bytes) override;
   void ExcludeFromDumps(void* start, size_t bytes) override;
@@ -148,6 +157,9 @@ class LinuxPageSource final : public PageSource {
     return counters_.guard.load(std::memory_order_relaxed) -
            counters_.unguard.load(std::memory_order_relaxed);
   }
+  // Whether guards and what is hidden are mappings for as long as they last, and are limited.
+  bool GuardsAreMappings() const;
+  bool MayProtect() const { return LiveGuards() <= protect_limit_.load(std::memory_order_relaxed); }
   bool ProtectGuard(void* start, size_t bytes);
 
   std::atomic<GuardKind> guard_kind_{GuardKind::kUnknown};

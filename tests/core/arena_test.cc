@@ -363,6 +363,74 @@ TEST(ArenaTest, MoreDirtyMemoryThanTheLimitIsPurgedAtOnceToHalfOfIt) {
   EXPECT_EQ(test.arena.Counters().dirty_bytes, 8 * kSliceSize);
 }
 
+TEST(ArenaTest, WhatWasFreedInLargeSpansStaysUpToAFifthOfWhatIsUsed) {
+  TestArena test;
+  test.arena.set_purge_policy({.dirty_limit_bytes = 0, .large_limit_bytes = 0});
+  test.Allocate(400);
+  uint32_t firsts[5];
+  for (uint32_t& first : firsts) first = test.Allocate(20);
+  // While 400 are used, and with what is left of these.
+  for (int i = 0; i < 4; ++i) test.arena.FreeSpan(firsts[i], true, 1000);
+  EXPECT_EQ(test.arena.Counters().dirty_bytes, 80 * kSliceSize);
+  test.arena.FreeSpan(firsts[4], true, 1000);
+  EXPECT_LT(test.arena.Counters().dirty_bytes, 100 * kSliceSize);
+}
+
+// Small spans, of which nothing stays else.
+class ReusedMemory {
+ public:
+  explicit ReusedMemory(size_t most) {
+    test_.arena.set_purge_policy({.dirty_limit_bytes = 0, .reuse_limit_bytes = most});
+  }
+  // Takes 8 MiB and frees them. Returns: how many slices stay.
+  size_t Round() {
+    uint32_t firsts[16];
+    for (uint32_t& first : firsts) first = test_.Allocate(8);
+    for (const uint32_t first : firsts) test_.arena.FreeSpan(first, true, now_);
+    return Dirty();
+  }
+  // A time without an allocation. Returns: how many slices stay.
+  size_t Rest() {
+    now_ += 250;
+    test_.arena.Purge(now_, false);
+    return Dirty();
+  }
+
+ private:
+  size_t Dirty() { return test_.arena.Counters().dirty_bytes / kSliceSize; }
+
+  TestArena test_;
+  uint64_t now_ = 1000;
+};
+
+TEST(ArenaTest, MemoryThatIsTakenAgainSoonAfterItWasPurgedStays) {
+  ReusedMemory memory(32 << 20);
+  EXPECT_EQ(memory.Round(), 0u);
+  EXPECT_GT(memory.Round(), 100u);
+  EXPECT_EQ(memory.Round(), 128u);
+  EXPECT_EQ(memory.Round(), 128u);
+}
+
+TEST(ArenaTest, WhatIsTakenAgainMuchLaterDoesNotStay) {
+  ReusedMemory memory(32 << 20);
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(memory.Round(), 0u);
+    EXPECT_EQ(memory.Rest(), 0u);
+  }
+}
+
+TEST(ArenaTest, NoMoreStaysThanThePolicySays) {
+  ReusedMemory memory(64 * kSliceSize);
+  for (int i = 0; i < 10; ++i) EXPECT_LE(memory.Round(), 64u);
+}
+
+TEST(ArenaTest, WhatStaysGoesByTheSecondTimeThatNobodyTakesIt) {
+  ReusedMemory memory(32 << 20);
+  for (int i = 0; i < 4; ++i) memory.Round();
+  EXPECT_EQ(memory.Rest(), 128u);
+  EXPECT_EQ(memory.Rest(), 0u);
+}
+
 TEST(ArenaTest, NeighbouringDirtySpansArePurgedWithOneCall) {
   TestArena test;
   test.arena.set_purge_policy({.dirty_limit_bytes = 64 << 20});

@@ -137,4 +137,33 @@ void LargeTouched(Stopwatch& watch) {
   for (char* block : blocks) free(block);
 }
 
+// 20 blocks live, of which a random one is replaced. Random sizes to the byte: what was freed
+// seldom has the size that is asked for next.
+void LargeReplaced(Stopwatch& watch) {
+  constexpr uint32_t kLow = 5 * kMiB;
+  constexpr uint32_t kHigh = 25 * kMiB;
+  Random random(16);
+  Array<char*> blocks(20);
+  auto take = [&random](int64_t& bytes) {
+    const uint32_t size = random.Between(kLow, kHigh);
+    char* block = Take(size);
+    TouchPages(block, 0, size);
+    bytes += size;
+    return block;
+  };
+  int64_t before = 0;
+  for (char*& block : blocks) block = take(before);
+  watch.Repeat([&] {
+    constexpr int kReplaced = 20;
+    int64_t bytes = 0;
+    for (int i = 0; i < kReplaced; ++i) {
+      char*& block = blocks[random.Below(static_cast<uint32_t>(blocks.size()))];
+      free(block);
+      block = take(bytes);
+    }
+    return Work{kReplaced, bytes};
+  });
+  for (char* block : blocks) free(block);
+}
+
 }  // namespace bench

@@ -71,6 +71,7 @@ constexpr Pattern kPatterns[] = {
     {"realloc/large", bench::LargeGrowth},
     {"growth/vector", bench::VectorGrowth},
     {"large/touched", bench::LargeTouched},
+    {"large/replaced", bench::LargeReplaced},
     {"json/6MB", bench::Json},
     {"threads/producer-consumer", bench::ProducerConsumer},
     {"threads/handover", bench::Handover},

@@ -67,11 +67,12 @@ void ReallocBySteps(Stopwatch& watch);      // +64 up to 64 KiB; an operation is
 void ReallocByFactor(Stopwatch& watch);     // x1.5 up to 1 MiB; an operation is one step
 void Mixed(Stopwatch& watch, Sizes sizes);  // 1,000 live, small sizes more often than large
 
-// growth_patterns.cc; an operation is one step of growth, for LargeTouched one block
+// growth_patterns.cc; an operation is one step of growth, or a block of those that are touched
 void StringGrowth(Stopwatch& watch);  // many short strings, realloc to twice the size
 void VectorGrowth(Stopwatch& watch);  // a new block of twice the size, a copy, a free
 void LargeGrowth(Stopwatch& watch);   // realloc x1.5 from 256 KiB to 16 MiB, every page touched
 void LargeTouched(Stopwatch& watch);  // 64 KiB to 16 MiB, every page touched
+void LargeReplaced(Stopwatch& watch);  // 20 live of 5 to 25 MiB, every page touched
 
 // thread_patterns.cc
 void ProducerConsumer(Stopwatch& watch);

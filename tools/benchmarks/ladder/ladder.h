@@ -91,6 +91,7 @@ constexpr Features AddEndAlignedRuns(Features features, const Features& level) {
 
 constexpr Features AddRunHold(Features features, const Features& level) {
   features.core.run_hold_bytes = level.core.run_hold_bytes;
+  features.core.hold_by_rate = level.core.hold_by_rate;
   return features;
 }
 
