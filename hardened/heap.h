@@ -113,10 +113,12 @@ class Heap {
     core::SliceDescriptor& slice = core::heap_constants->cage_slices[offset >> core::kSliceShift];
     core::HeapFront* heap = core::current_heap;
     const uint32_t index = slice.IndexOf(address);
+    const core::ThreadHeap* owner = slice.owner.load(std::memory_order_relaxed);
     // Not ours, or not the start of a slot.
-    if (ABSL_PREDICT_FALSE(slice.owner.load(std::memory_order_relaxed) != heap ||
-                           index >= slice.slot_count)) {
-      return FreeElsewhere(pointer, stated, entry_point, slice, index);
+    if (ABSL_PREDICT_FALSE(owner != heap || index >= slice.slot_count)) {
+      // Only slabs in use have an owner.
+      return owner != nullptr ? FreeElsewhere(pointer, stated, entry_point, slice, index)
+                              : FreeSlow(pointer, stated, entry_point);
     }
     core::SlotRecord& record = slice.RecordAt(index, kRecordShift);
     const core::RecordValue value = record.load(std::memory_order_relaxed);
@@ -659,7 +661,7 @@ class Heap {
     errno = saved_errno;
   }
 
-  // A free in the cage that is not one of an own slot: the walk of a plain one of another thread's
+  // A free in a slab that is not one of an own slot: the walk of a plain one of another thread's
   // slot. `index` is what the slice says of the pointer.
   ABSL_ATTRIBUTE_NOINLINE static void FreeElsewhere(void* pointer, size_t stated,
                                                     EntryPoint entry_point,
@@ -667,25 +669,26 @@ class Heap {
                                                     uint32_t index) noexcept {
     core::ThreadHeap* const owner = slice.owner.load(std::memory_order_relaxed);
     core::HeapFront* const heap = core::current_heap;
-    // Only slabs in use have an owner.
-    if (ABSL_PREDICT_FALSE(owner == nullptr || index >= slice.slot_count ||
-                           !core::IsThreadHeap(heap))) {
+    if (ABSL_PREDICT_FALSE(index >= slice.slot_count || !core::IsThreadHeap(heap))) {
       return FreeSlow(pointer, stated, entry_point);
     }
-    const LiveAllocation live = AllocationAt(slice, index, core::SliceUse::kSlab);
+    core::SlotRecord& record = slice.RecordAt(index, kRecordShift);
+    const core::LifeWord word = WordAt(record, core::SliceUse::kSlab);
+    const core::RecordValue value = core::RecordIn(word);
     const size_t size = core::kSlotSizes[slice.size_class];
-    if (ABSL_PREDICT_FALSE(
-            !IsPlainlyLive(live.value(), kAccepts[static_cast<size_t>(entry_point)]) ||
-            (stated != kSizeNotStated && size - core::SlackOf(live.value()) != stated))) {
+    if (ABSL_PREDICT_FALSE(!IsPlainlyLive(value, kAccepts[static_cast<size_t>(entry_point)]) ||
+                           (stated != kSizeNotStated && size - core::SlackOf(value) != stated))) {
       return FreeSlow(pointer, stated, entry_point);
     }
-    if (ABSL_PREDICT_FALSE(!TryClaim(live))) return ReportLostRace(pointer, entry_point);
+    if (ABSL_PREDICT_FALSE(!TryClaim(record, word, core::SliceUse::kSlab))) {
+      return ReportLostRace(pointer, entry_point);
+    }
     // Long wipes are a call.
     constexpr bool kWipesLong = kFeatures.wipe_limit > kWipeInline;
-    if (ABSL_PREDICT_FALSE((kWipesLong && size > kWipeInline) ||
-                           !CanaryIntact(reinterpret_cast<uintptr_t>(pointer), size, live.value(),
-                                         *live.record))) {
-      return EndElsewhere(pointer, live.slice, live.record, live.word, entry_point);
+    if (ABSL_PREDICT_FALSE(
+            (kWipesLong && size > kWipeInline) ||
+            !CanaryIntact(reinterpret_cast<uintptr_t>(pointer), size, value, record))) {
+      return EndElsewhere(pointer, &slice, &record, word, entry_point);
     }
     if (IsWiped(size)) WipeInline(pointer, size);
     core::ThreadHeap& sender = *static_cast<core::ThreadHeap*>(heap);
@@ -764,17 +767,18 @@ class Heap {
   // Cost:    one atomic operation, on the slow side only.
   // Returns: false when somebody else was first, which was reported.
   static bool Claim(void* pointer, const LiveAllocation& live, EntryPoint entry_point) {
-    if (TryClaim(live)) return true;
+    if (TryClaim(*live.record, live.word, live.use)) return true;
     ReportBadPointer(pointer, UseOf(entry_point), FactsOf(entry_point).name);
     return false;
   }
 
   // The same without the report.
-  ABSL_ATTRIBUTE_ALWAYS_INLINE static bool TryClaim(const LiveAllocation& live) {
-    if (HasLife(live.use)) return core::ClaimWithLife(*live.record, live.word);
-    core::RecordValue expected = live.value();
-    return live.record->compare_exchange_strong(expected, core::kPendingRecord,
-                                                std::memory_order_relaxed);
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static bool TryClaim(core::SlotRecord& record, core::LifeWord word,
+                                                    core::SliceUse use) {
+    core::RecordValue expected = core::RecordIn(word);
+    return HasLife(use) ? core::ClaimWithLife(record, word)
+                        : record.compare_exchange_strong(expected, core::kPendingRecord,
+                                                         std::memory_order_relaxed);
   }
 
   // Ends the life of a claimed allocation whose canary was checked.
@@ -888,22 +892,22 @@ class Heap {
     if (slice != nullptr && slice->use != core::SliceUse::kNone && !slice->released) {
       const uint32_t index = slice->IndexOf(address);
       if (index < slice->slot_count) {
-        const LiveAllocation found = AllocationAt(*slice, index, slice->use);
-        if (core::IsLive(found.value())) return found;
+        core::SlotRecord& record = slice->RecordAt(index, kRecordShift);
+        const core::SliceUse use = slice->use;
+        const core::LifeWord word = WordAt(record, use);
+        if (core::IsLive(core::RecordIn(word))) {
+          return {slice, &record, word, use};
+        }
       }
     }
     return {};
   }
 
-  // What the record of a slot, or of what else there is, says; perhaps that it is not live.
-  ABSL_ATTRIBUTE_ALWAYS_INLINE static LiveAllocation AllocationAt(core::SliceDescriptor& slice,
-                                                                  uint32_t index,
-                                                                  core::SliceUse use) {
-    core::SlotRecord& record = slice.RecordAt(index, kRecordShift);
-    const core::LifeWord word = HasLife(use)
-                                    ? core::LoadWithLife(record)
-                                    : core::WordOf(record.load(std::memory_order_relaxed), 0);
-    return {&slice, &record, word, use};
+  // A record as it is, without a life where there is none.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static core::LifeWord WordAt(const core::SlotRecord& record,
+                                                            core::SliceUse use) {
+    return HasLife(use) ? core::LoadWithLife(record)
+                        : core::WordOf(record.load(std::memory_order_relaxed), 0);
   }
 
   ABSL_ATTRIBUTE_NOINLINE static size_t UsableSizeSlow(void* pointer) {

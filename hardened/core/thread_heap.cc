@@ -368,15 +368,12 @@ void ThreadHeap::Housekeep(uint64_t now) {
 
 void ThreadHeap::SendRemote(ThreadHeap* owner, void* slot, SizeClass size_class) {
   OutgoingBatch& out = OutgoingFor(owner);
-  if (out.owner != owner) {
-    if (out.owner != nullptr) PushBatch(out);
-    if (!BeginBatch(out, owner)) {
-      ++remote_sent_slots_;
-      remote_sent_bytes_ += SlotSize(size_class);
-      // Nobody comes for what is an orphan's: its record stays what it is.
-      if (!owner->orphan_) PushAlone(*owner, slot, size_class);
-      return;
-    }
+  if (out.owner != owner && !BeginBatch(out, owner)) {
+    ++remote_sent_slots_;
+    remote_sent_bytes_ += SlotSize(size_class);
+    // Nobody comes for what is an orphan's: its record stays what it is.
+    if (!owner->orphan_) PushAlone(*owner, slot, size_class);
+    return;
   }
   out.batch->addresses[out.count++] = reinterpret_cast<uintptr_t>(slot);
   out.bytes += static_cast<uint32_t>(SlotSize(size_class));
@@ -387,6 +384,7 @@ bool ThreadHeap::BeginBatch(OutgoingBatch& out, ThreadHeap* owner) {
   if (owner->orphan_) return false;
   RemoteBatch* const batch = TakeBatch();
   if (batch == nullptr) return false;
+  if (out.owner != nullptr) PushBatch(out);
   out = {.owner = owner, .batch = batch, .count = 0, .bytes = 0};
   return true;
 }

@@ -288,7 +288,8 @@ class ThreadHeap : public HeapFront {
                      (64 - kOutgoingShift)];
   }
   void PushBatch(OutgoingBatch& out);
-  // Begins `out`, which is empty, for `owner`. Returns: false when there is no memory for it.
+  // Begins a batch for `owner` in `out`, and pushes the one that is there. Returns: false when
+  // there is no memory for it, or when nobody would come for it.
   bool BeginBatch(OutgoingBatch& out, ThreadHeap* owner);
   // An empty batch; null when there is no memory for it.
   RemoteBatch* TakeBatch();
