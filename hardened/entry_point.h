@@ -3,6 +3,7 @@
 #ifndef HARDENED_ENTRY_POINT_H_
 #define HARDENED_ENTRY_POINT_H_
 
+#include <cstddef>
 #include <cstdint>
 
 #include "hardened/core/slot_record.h"
@@ -22,6 +23,7 @@ enum class EntryPoint : uint8_t {
   kRealloc,
   kUsableSize,
 };
+inline constexpr size_t kEntryPointCount = static_cast<size_t>(EntryPoint::kUsableSize) + 1;
 
 struct EntryPointFacts {
   const char* name;

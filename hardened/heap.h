@@ -113,10 +113,12 @@ class Heap {
     core::SliceDescriptor& slice = core::heap_constants->cage_slices[offset >> core::kSliceShift];
     core::HeapFront* heap = core::current_heap;
     const uint32_t index = slice.IndexOf(address);
+    const core::ThreadHeap* owner = slice.owner.load(std::memory_order_relaxed);
     // Not ours, or not the start of a slot.
-    if (ABSL_PREDICT_FALSE(slice.owner.load(std::memory_order_relaxed) != heap ||
-                           index >= slice.slot_count)) {
-      return FreeSlow(pointer, stated, entry_point);
+    if (ABSL_PREDICT_FALSE(owner != heap || index >= slice.slot_count)) {
+      // Only slabs in use have an owner.
+      return owner != nullptr ? FreeElsewhere(pointer, stated, entry_point, slice, index)
+                              : FreeSlow(pointer, stated, entry_point);
     }
     core::SlotRecord& record = slice.RecordAt(index, kRecordShift);
     const core::RecordValue value = record.load(std::memory_order_relaxed);
@@ -275,11 +277,22 @@ class Heap {
 
   // True for records that the fast walk may free without a closer look.
   static constexpr bool IsPlainlyLive(core::RecordValue value, EntryPoint entry_point) {
-    const uint8_t accepts = FactsOf(entry_point).accepts;
+    return IsPlainlyLive(value, FactsOf(entry_point).accepts);
+  }
+  static constexpr bool IsPlainlyLive(core::RecordValue value, uint8_t accepts) {
     // Without sizes there is one such value for most calls; kinds beyond the first look again.
     if constexpr (!kFeatures.exact_size) return value == std::countr_zero(accepts);
     return (accepts >> (value & core::kKindMask) & 1) != 0;
   }
+
+  // What entry points accept, where they are not known by the time this is compiled.
+  static constexpr auto kAccepts = [] {
+    std::array<uint8_t, kEntryPointCount> accepts{};
+    for (size_t i = 0; i < accepts.size(); ++i) {
+      accepts[i] = FactsOf(static_cast<EntryPoint>(i)).accepts;
+    }
+    return accepts;
+  }();
 
   // An aligned slot says in the last bits of its life how it is aligned: 0 for 32, 7 for 4096.
   static constexpr uint16_t kLifeAlignment = 7;
@@ -674,8 +687,63 @@ class Heap {
     errno = saved_errno;
   }
 
-  // Every free that is not a plain one: null, other cages, runs, slots of other threads, and all
-  // that is to be reported.
+  // A free in a slab that is not one of an own slot: the walk of a plain one of another thread's
+  // slot. `index` is what the slice says of the pointer.
+  ABSL_ATTRIBUTE_NOINLINE static void FreeElsewhere(void* pointer, size_t stated,
+                                                    EntryPoint entry_point,
+                                                    core::SliceDescriptor& slice,
+                                                    uint32_t index) noexcept {
+    core::ThreadHeap* const owner = slice.owner.load(std::memory_order_relaxed);
+    core::HeapFront* const heap = core::current_heap;
+    if (ABSL_PREDICT_FALSE(index >= slice.slot_count || !core::IsThreadHeap(heap))) {
+      return FreeSlow(pointer, stated, entry_point);
+    }
+    core::SlotRecord& record = slice.RecordAt(index, kRecordShift);
+    const core::LifeWord word = WordAt(record, core::SliceUse::kSlab);
+    const core::RecordValue value = core::RecordIn(word);
+    const size_t size = core::kSlotSizes[slice.size_class];
+    if (ABSL_PREDICT_FALSE(!IsPlainlyLive(value, kAccepts[static_cast<size_t>(entry_point)]) ||
+                           (stated != kSizeNotStated && size - core::SlackOf(value) != stated))) {
+      return FreeSlow(pointer, stated, entry_point);
+    }
+    if (ABSL_PREDICT_FALSE(!TryClaim(record, word, core::SliceUse::kSlab))) {
+      return ReportLostRace(pointer, entry_point);
+    }
+    // Long wipes are a call.
+    constexpr bool kWipesLong = kFeatures.wipe_limit > kWipeInline;
+    if (ABSL_PREDICT_FALSE(
+            (kWipesLong && size > kWipeInline) ||
+            !CanaryIntact(reinterpret_cast<uintptr_t>(pointer), size, value, record))) {
+      return EndElsewhere(pointer, &slice, &record, word, entry_point);
+    }
+    if (IsWiped(size)) WipeInline(pointer, size);
+    core::ThreadHeap& sender = *static_cast<core::ThreadHeap*>(heap);
+    if (!sender.AppendRemote(owner, pointer, size)) Send(owner, pointer, slice.size_class);
+  }
+
+  // What is left of FreeElsewhere() when more is to be done than it does, of a claimed allocation.
+  ABSL_ATTRIBUTE_NOINLINE static void EndElsewhere(void* pointer, core::SliceDescriptor* slice,
+                                                   core::SlotRecord* record, core::LifeWord word,
+                                                   EntryPoint entry_point) noexcept {
+    const int saved_errno = errno;
+    const LiveAllocation live = {slice, record, word, core::SliceUse::kSlab};
+    End(pointer, live, CheckCanary(pointer, live, entry_point));
+    errno = saved_errno;
+  }
+  ABSL_ATTRIBUTE_NOINLINE static void ReportLostRace(void* pointer,
+                                                     EntryPoint entry_point) noexcept {
+    const int saved_errno = errno;
+    ReportBadPointer(pointer, UseOf(entry_point), FactsOf(entry_point).name);
+    errno = saved_errno;
+  }
+  ABSL_ATTRIBUTE_NOINLINE static void Send(core::ThreadHeap* owner, void* pointer,
+                                           core::SizeClass size_class) noexcept {
+    const int saved_errno = errno;
+    static_cast<core::ThreadHeap*>(core::current_heap)->SendRemote(owner, pointer, size_class);
+    errno = saved_errno;
+  }
+
+  // Every free that is not a plain one: null, other cages, runs, and all that is to be reported.
   ABSL_ATTRIBUTE_NOINLINE static void FreeSlow(void* pointer, size_t stated,
                                                EntryPoint entry_point) noexcept {
     if (IsPlainDelete(entry_point) &&
@@ -737,14 +805,18 @@ class Heap {
   // Cost:    one atomic operation, on the slow side only.
   // Returns: false when somebody else was first, which was reported.
   static bool Claim(void* pointer, const LiveAllocation& live, EntryPoint entry_point) {
-    core::RecordValue expected = live.value();
-    if (HasLife(live.use) ? core::ClaimWithLife(*live.record, live.word)
-                          : live.record->compare_exchange_strong(expected, core::kPendingRecord,
-                                                                 std::memory_order_relaxed)) {
-      return true;
-    }
+    if (TryClaim(*live.record, live.word, live.use)) return true;
     ReportBadPointer(pointer, UseOf(entry_point), FactsOf(entry_point).name);
     return false;
+  }
+
+  // The same without the report.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static bool TryClaim(core::SlotRecord& record, core::LifeWord word,
+                                                    core::SliceUse use) {
+    core::RecordValue expected = core::RecordIn(word);
+    return HasLife(use) ? core::ClaimWithLife(record, word)
+                        : record.compare_exchange_strong(expected, core::kPendingRecord,
+                                                         std::memory_order_relaxed);
   }
 
   // Ends the life of a claimed allocation whose canary was checked.
@@ -853,15 +925,20 @@ class Heap {
       if (index < slice->slot_count) {
         core::SlotRecord& record = slice->RecordAt(index, kRecordShift);
         const core::SliceUse use = slice->use;
-        const core::LifeWord word = HasLife(use)
-                                        ? core::LoadWithLife(record)
-                                        : core::WordOf(record.load(std::memory_order_relaxed), 0);
+        const core::LifeWord word = WordAt(record, use);
         if (core::IsLive(core::RecordIn(word))) {
           return {slice, &record, word, use};
         }
       }
     }
     return {};
+  }
+
+  // A record as it is, without a life where there is none.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static core::LifeWord WordAt(const core::SlotRecord& record,
+                                                            core::SliceUse use) {
+    return HasLife(use) ? core::LoadWithLife(record)
+                        : core::WordOf(record.load(std::memory_order_relaxed), 0);
   }
 
   ABSL_ATTRIBUTE_NOINLINE static size_t UsableSizeSlow(void* pointer) {

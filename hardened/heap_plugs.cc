@@ -49,6 +49,28 @@ bool Settle(core::MagazineEntry slot, core::SizeClass size_class) {
   return true;
 }
 
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline void Keep(core::ThreadHeap& heap, core::MagazineEntry entry,
+                                              core::SizeClass size_class) {
+  Quarantine& quarantine = PlugsOf(heap).quarantine;
+  const Features& features = *active_features;
+  const uint32_t size = core::kSlotSizes[size_class];
+  // Release: a sweep that sees the record sees the wiped slot.
+  entry.record->store(size <= features.wipe_limit ? core::kFreedZeroRecord : core::kFreedRecord,
+                      std::memory_order_release);
+  if (quarantine.Add(entry, size_class, features.quarantine.WeightOf(size))) {
+    quarantine.Evict(heap);
+  }
+}
+
+void KeepReceived(core::ThreadHeap& heap, std::span<const uintptr_t> slots) {
+  for (const uintptr_t address : slots) {
+    core::MagazineEntry slot;
+    core::SizeClass size_class;
+    if (heap.Receive(address, &slot, &size_class)) [[likely]]
+      Keep(heap, slot, size_class);
+  }
+}
+
 void Drain(core::ThreadHeap& heap) {
   Quarantine& quarantine = PlugsOf(heap).quarantine;
   if (quarantine.initialised()) quarantine.Drain(heap);
@@ -90,15 +112,7 @@ void StopSampling(core::ThreadHeap& heap) {
 
 void KeepInQuarantine(core::ThreadHeap& heap, core::MagazineEntry entry,
                       core::SizeClass size_class) {
-  Quarantine& quarantine = PlugsOf(heap).quarantine;
-  const Features& features = *active_features;
-  const size_t size = core::SlotSize(size_class);
-  // Release: a sweep that sees the record sees the wiped slot.
-  entry.record->store(size <= features.wipe_limit ? core::kFreedZeroRecord : core::kFreedRecord,
-                      std::memory_order_release);
-  if (quarantine.Add(entry, size_class, features.quarantine.WeightOf(size))) {
-    quarantine.Evict(heap);
-  }
+  Keep(heap, entry, size_class);
 }
 
 [[gnu::weak]] void ConfigureFeatures(Features* features) {
@@ -125,7 +139,7 @@ bool StartOnce(const Features& features) {
   options.plug.forget_trace = &ForgetTrace;
   if (features.wipe_limit > 0) options.plug.settle = &Settle;
   if (features.quarantine.bytes > 0) {
-    options.plug.keep = &KeepInQuarantine;
+    options.plug.keep = &KeepReceived;
     options.plug.drain = &Drain;
     options.plug.count_held = &CountHeld;
   }

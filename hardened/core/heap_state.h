@@ -32,9 +32,8 @@ namespace hardened::core {
 struct HeapPlug {
   // A thread takes `heap` over. Returns: false when there is no memory for it.
   bool (*prepare)(ThreadHeap& heap) = nullptr;
-  // A slot that another thread freed has come back; its record is still kPendingRecord. Core then
-  // forgets it.
-  void (*keep)(ThreadHeap& heap, MagazineEntry slot, SizeClass size_class) = nullptr;
+  // Slots that other threads freed have come back (ThreadHeap::Receive). Core then forgets them.
+  void (*keep)(ThreadHeap& heap, std::span<const uintptr_t> slots) = nullptr;
   // A slot that another thread freed goes back to its slab at once; its record is still
   // kPendingRecord, its link is cleared. Returns: false when it is damaged; core then forgets it.
   bool (*settle)(MagazineEntry slot, SizeClass size_class) = nullptr;

@@ -6,6 +6,7 @@
 #include "absl/base/attributes.h"
 #include "hardened/core/empty_slabs.h"
 #include "hardened/core/heap_registry.h"
+#include "hardened/core/link.h"
 #include "hardened/core/run.h"
 #include "hardened/prim/check.h"
 #include "hardened/prim/corruption_report.h"
@@ -26,6 +27,8 @@ constexpr size_t kWaitingLimitAtOnce = 4 << 20;
 // What a slot counts for at least: at random places each keeps a page.
 constexpr size_t kLeastWeight = 128;
 constexpr uint32_t kFiledAtOnce = 256;
+// Empty batches that a thread keeps: what brings somewhat more than one refill takes back.
+constexpr uint32_t kEmptyBatches = 24;
 constexpr size_t kFiledBytesAtOnce = 256 << 10;
 // Slots of one refill: of a thread's first of a class, unless a placement window is longer, and at
 // most. Each refill doubles the next one: many threads live for a few allocations of each class.
@@ -358,45 +361,119 @@ void ThreadHeap::Housekeep(uint64_t now) {
   heap_state.Purge(now, /*force=*/false);
   empty_slabs->Purge(now, /*force=*/false, heap_constants->options.purge);
   FlushOutgoing();
+  TrimBatches(kEmptyBatches);
   heap_registry.Reclaim(now);
 }
 
 // ---- remote frees
 
 void ThreadHeap::SendRemote(ThreadHeap* owner, void* slot, SizeClass size_class) {
-  // Heaps lie some 100 KiB apart.
-  const size_t hash = (reinterpret_cast<uintptr_t>(owner) >> 12) * 0x9e3779b97f4a7c15u >> 61;
-  OutgoingBatch& batch = outgoing_[hash % kOutgoingBatches];
-  if (batch.owner != owner && batch.count > 0) PushBatch(batch);
-  const uintptr_t address = reinterpret_cast<uintptr_t>(slot);
-  const uint64_t link = EncodeLink(heap_constants->link_keys, address, batch.head);
-  __builtin_memcpy(slot, &link, sizeof(link));
-  if (batch.count == 0) {
-    batch.owner = owner;
-    batch.tail = address;
+  OutgoingBatch& out = OutgoingFor(owner);
+  if (out.owner != owner && !BeginBatch(out, owner)) {
+    ++remote_sent_slots_;
+    remote_sent_bytes_ += SlotSize(size_class);
+    // Nobody comes for what is an orphan's: its record stays what it is.
+    if (!owner->orphan_) PushAlone(*owner, slot, size_class);
+    return;
   }
-  batch.head = address;
-  ++batch.count;
-  batch.bytes += static_cast<uint32_t>(SlotSize(size_class));
-  ++remote_sent_slots_;
-  remote_sent_bytes_ += SlotSize(size_class);
-  if (batch.count >= kBatchSlots || batch.bytes >= kBatchBytes) PushBatch(batch);
+  out.batch->addresses[out.count++] = reinterpret_cast<uintptr_t>(slot);
+  out.bytes += static_cast<uint32_t>(SlotSize(size_class));
+  if (out.count == RemoteBatch::kSlots || out.bytes >= kBatchBytes) PushBatch(out);
 }
 
-void ThreadHeap::PushBatch(OutgoingBatch& batch) {
-  ThreadHeap& owner = *batch.owner;
-  const size_t weight = std::max<size_t>(batch.bytes, batch.count * kLeastWeight);
-  const size_t waiting = owner.incoming_.Push(batch.head, batch.tail, weight);
-  batch.owner = nullptr;
-  batch.head = batch.tail = 0;
-  batch.count = batch.bytes = 0;
+bool ThreadHeap::BeginBatch(OutgoingBatch& out, ThreadHeap* owner) {
+  if (owner->orphan_) return false;
+  RemoteBatch* const batch = TakeBatch();
+  if (batch == nullptr) return false;
+  if (out.owner != nullptr) PushBatch(out);
+  out = {.owner = owner, .batch = batch, .count = 0, .bytes = 0};
+  return true;
+}
+
+RemoteBatch* ThreadHeap::TakeBatch() {
+  if (empty_batches_ == nullptr) {
+    uint64_t count;
+    empty_batches_ = returned_.TakeAll(&count);
+    empty_batch_count_ = static_cast<uint32_t>(count);
+  }
+  if (empty_batches_ != nullptr) {
+    RemoteBatch* const batch = empty_batches_;
+    empty_batches_ = batch->next;
+    --empty_batch_count_;
+    return batch;
+  }
+  // Where there is no memory, not every free asks for some.
+  if (alone_left_ != 0) {
+    --alone_left_;
+    return nullptr;
+  }
+  Arena* arena = nullptr;
+  void* const block = heap_state.AllocateMetadata(sizeof(RemoteBatch), &arena);
+  if (block == nullptr) {
+    alone_left_ = RemoteBatch::kSlots;
+    return nullptr;
+  }
+  RemoteBatch* const batch = static_cast<RemoteBatch*>(block);
+  batch->sender = this;
+  batch->arena = arena;
+  return batch;
+}
+
+void ThreadHeap::ReturnBatch(RemoteBatch& batch) {
+  if (batch.sender->orphan_ || !batch.sender->returned_.Return(batch)) FreeBatch(batch);
+}
+
+void ThreadHeap::FreeBatch(RemoteBatch& batch) {
+  batch.arena->FreeMetadata(&batch, sizeof(RemoteBatch));
+}
+
+void ThreadHeap::TrimBatches(uint32_t stay) {
+  while (empty_batch_count_ > stay) {
+    RemoteBatch& batch = *empty_batches_;
+    empty_batches_ = batch.next;
+    --empty_batch_count_;
+    FreeBatch(batch);
+  }
+  uint64_t count;
+  for (RemoteBatch* batch = returned_.TakeAll(&count); batch != nullptr;) {
+    RemoteBatch* const next = batch->next;
+    if (empty_batch_count_ < stay) {
+      batch->next = empty_batches_;
+      empty_batches_ = batch;
+      ++empty_batch_count_;
+    } else {
+      FreeBatch(*batch);
+    }
+    batch = next;
+  }
+}
+
+void ThreadHeap::PushBatch(OutgoingBatch& out) {
+  ThreadHeap& owner = *out.owner;
+  RemoteBatch& batch = *out.batch;
+  batch.count = out.count;
+  batch.bytes = out.bytes;
+  remote_sent_slots_ += out.count;
+  remote_sent_bytes_ += out.bytes;
+  out = {};
+  const size_t weight =
+      std::max<size_t>({batch.bytes, batch.count * kLeastWeight, sizeof(RemoteBatch)});
+  NoteWaiting(owner, owner.incoming_.Push(batch, weight));
+}
+
+void ThreadHeap::PushAlone(ThreadHeap& owner, void* slot, SizeClass size_class) {
+  const size_t weight = std::max(SlotSize(size_class), kLeastWeight);
+  NoteWaiting(owner, owner.incoming_.PushAlone(reinterpret_cast<uintptr_t>(slot), weight));
+}
+
+void ThreadHeap::NoteWaiting(ThreadHeap& owner, size_t waiting) {
   if (waiting > kWaitingLimit) [[unlikely]]
     heap_registry.Relieve(owner, /*at_once=*/waiting > kWaitingLimitAtOnce);
 }
 
 void ThreadHeap::FlushOutgoing() {
-  for (OutgoingBatch& batch : outgoing_) {
-    if (batch.count > 0) PushBatch(batch);
+  for (OutgoingBatch& out : outgoing_) {
+    if (out.owner != nullptr) PushBatch(out);
   }
 }
 
@@ -408,10 +485,7 @@ void ThreadHeap::CheckPending(uintptr_t address) {
   const RecordValue record =
       is_slot ? slice->RecordAt(index, RecordShift()).load(std::memory_order_relaxed)
               : kUnusedZeroRecord;
-  // Detects: a double free in which both threads raced past each other's mark, and a forged link
-  //          that passed its tag: only a slot that waits for collection is collected.
-  // Misses:  nothing; a slot is collected at most once for each time it is claimed.
-  // Cost:    one load and one comparison a remote free.
+  // See Receive(). Detects as well: a forged link that passed its tag.
   if (record == kPendingRecord) return;
   prim::ReportCorruption(
       {.kind = is_slot ? prim::CorruptionKind::kDoubleFree : prim::CorruptionKind::kBadLink,
@@ -424,48 +498,101 @@ void ThreadHeap::CheckPending(uintptr_t address) {
        .level = heap_constants->level});
 }
 
-ABSL_ATTRIBUTE_ALWAYS_INLINE inline uintptr_t ThreadHeap::CheckedNext(uintptr_t address) {
+uintptr_t ThreadHeap::TakeOutOfList(uintptr_t address) {
   CheckPending(address);
   uint64_t word;
   __builtin_memcpy(&word, reinterpret_cast<void*>(address), sizeof(word));
   uintptr_t next = 0;
-  // Detects: a write over the first 8 bytes of a slot that another thread freed, before it was
-  //          collected; one in 2^21 random words passes here and then fails at the next slot.
+  // Detects: a write over the first 8 bytes of a slot that came alone, before it was collected; one
+  //          in 2^21 random words passes here and then fails at the next slot.
   // Misses:  a write elsewhere in the slot; a write after the collection.
-  // Cost:    two multiplications and one comparison a remote free.
+  // Cost:    two multiplications and one comparison for such a slot.
   if (!DecodeLink(heap_constants->link_keys, address, word, &next)) {
     prim::ReportCorruption({.kind = prim::CorruptionKind::kBadLink,
                             .address = address,
                             .found_by = "collection",
                             .level = heap_constants->level});
   }
+  const uint64_t cleared = 0;
+  __builtin_memcpy(reinterpret_cast<void*>(address), &cleared, sizeof(cleared));
   return next;
 }
 
 void ThreadHeap::Collect(uint32_t most) {
-  for (; most > 0; --most) {
-    if (backlog_ == 0) backlog_ = incoming_.TakeAll();
-    const uintptr_t address = backlog_;
-    if (address == 0) return;
-    backlog_ = CheckedNext(address);
-    CollectSlot(address);
+  for (uint32_t collected = 0; collected < most;) {
+    if (backlog_ == nullptr) backlog_ = incoming_.TakeBatches();
+    if (backlog_ == nullptr) break;
+    RemoteBatch& batch = *backlog_;
+    backlog_ = batch.next;
+    collected += batch.count;
+    remote_sent_slots_ -= batch.count;
+    remote_sent_bytes_ -= batch.bytes;
+    CollectSlots(batch.slots());
+    ReturnBatch(batch);
   }
+  for (; most > 0; --most) {
+    if (backlog_alone_ == 0) backlog_alone_ = incoming_.TakeAlone();
+    const uintptr_t address = backlog_alone_;
+    if (address == 0) break;
+    backlog_alone_ = TakeOutOfList(address);
+    --remote_sent_slots_;
+    remote_sent_bytes_ -= SlotSize(heap_state.FindSlice(address)->size_class);
+    CollectSlots({&address, 1});
+  }
+}
+
+void ThreadHeap::CollectSlots(std::span<const uintptr_t> slots) {
+  const CoreOptions& options = heap_constants->options;
+  if (options.plug.keep != nullptr) return options.plug.keep(*this, slots);
+  for (const uintptr_t address : slots) {
+    MagazineEntry entry;
+    SizeClass size_class;
+    if (!Receive(address, &entry, &size_class)) [[unlikely]]
+      continue;
+    entry.record->store(kFreedRecord, std::memory_order_relaxed);
+    Magazine& magazine = magazines[size_class];
+    if (options.collect_into_magazine && magazine.top != magazine.limit) [[likely]] {
+      *++magazine.top = entry;
+    } else {
+      ReturnSlot(entry, size_class);
+    }
+  }
+}
+
+void ThreadHeap::PassOn(uintptr_t address) {
+  CheckPending(address);
+  const SliceDescriptor& slice = *heap_state.FindSlice(address);
+  SendRemote(slice.owner.load(std::memory_order_relaxed), reinterpret_cast<void*>(address),
+             slice.size_class);
 }
 
 bool ThreadHeap::FileWaiting() {
   uint64_t slots = 0;
   uint64_t bytes = 0;
-  while (backlog_ != 0 && slots < kFiledAtOnce && bytes < kFiledBytesAtOnce) {
-    const uintptr_t address = backlog_;
-    backlog_ = CheckedNext(address);
+  const auto enough = [&] { return slots >= kFiledAtOnce || bytes >= kFiledBytesAtOnce; };
+  while (backlog_ != nullptr && !enough()) {
+    RemoteBatch& batch = *backlog_;
+    backlog_ = batch.next;
+    slots += batch.count;
+    bytes += batch.bytes;
+    for (const uintptr_t address : batch.slots()) {
+      CheckPending(address);
+      FileForOwner(address);
+    }
+    ReturnBatch(batch);
+  }
+  while (backlog_alone_ != 0 && !enough()) {
+    const uintptr_t address = backlog_alone_;
+    backlog_alone_ = TakeOutOfList(address);
     ++slots;
     bytes += SlotSize(heap_state.FindSlice(address)->size_class);
     FileForOwner(address);
   }
   // The counters of this heap are its thread's.
   if (slots != 0) heap_registry.CountSentAlone(-slots, -bytes);
-  if (backlog_ != 0) return true;
-  backlog_ = incoming_.TakeAll();
+  if (backlog_ != nullptr || backlog_alone_ != 0) return true;
+  backlog_ = incoming_.TakeBatches();
+  backlog_alone_ = incoming_.TakeAlone();
   helped_ms_ = prim::CoarseMilliseconds();
   return false;
 }
@@ -475,8 +602,6 @@ void ThreadHeap::FileForOwner(uintptr_t address) {
   void* const slot = reinterpret_cast<void*>(address);
   ThreadHeap* const owner = slice.owner.load(std::memory_order_relaxed);
   if (owner != this) return SendRemoteAlone(owner, slot, slice.size_class);
-  const uint64_t cleared = 0;
-  __builtin_memcpy(slot, &cleared, sizeof(cleared));
   const MagazineEntry entry = {slot, &slice.RecordAt(slice.IndexOf(address), RecordShift())};
   const HeapPlug& plug = heap_constants->options.plug;
   if (plug.settle == nullptr) {
@@ -487,42 +612,9 @@ void ThreadHeap::FileForOwner(uintptr_t address) {
   ReturnSlot(entry, slice.size_class);
 }
 
-void ThreadHeap::CollectSlot(uintptr_t address) {
-  const SliceDescriptor* slice = heap_state.FindSlice(address);
-  const uint32_t index = slice->IndexOf(address);
-  const SizeClass size_class = slice->size_class;
-  --remote_sent_slots_;
-  remote_sent_bytes_ -= SlotSize(size_class);
-  ThreadHeap* owner = slice->owner.load(std::memory_order_relaxed);
-  if (owner != this) {
-    SendRemote(owner, reinterpret_cast<void*>(address), size_class);
-    return;
-  }
-  const uint64_t cleared = 0;
-  __builtin_memcpy(reinterpret_cast<void*>(address), &cleared, sizeof(cleared));
-  const MagazineEntry entry = {reinterpret_cast<void*>(address),
-                               &slice->RecordAt(index, RecordShift())};
-  const CoreOptions& options = heap_constants->options;
-  if (options.plug.keep != nullptr) {
-    options.plug.keep(*this, entry, size_class);
-    return;
-  }
-  entry.record->store(kFreedRecord, std::memory_order_relaxed);
-  Magazine& magazine = magazines[size_class];
-  if (options.collect_into_magazine && magazine.top != magazine.limit) {
-    *++magazine.top = entry;
-  } else {
-    ReturnToSlabs(&entry, 1);
-  }
-}
-
 void ThreadHeap::SendRemoteAlone(ThreadHeap* owner, void* slot, SizeClass size_class) {
-  const uintptr_t address = reinterpret_cast<uintptr_t>(slot);
-  const uint32_t bytes = static_cast<uint32_t>(SlotSize(size_class));
-  OutgoingBatch batch = {
-      .owner = owner, .head = address, .tail = address, .count = 1, .bytes = bytes};
-  heap_registry.CountSentAlone(1, bytes);
-  PushBatch(batch);
+  heap_registry.CountSentAlone(1, SlotSize(size_class));
+  PushAlone(*owner, slot, size_class);
 }
 
 void ThreadHeap::ReleaseEverything(bool keep_one) {
@@ -537,6 +629,7 @@ void ThreadHeap::ReleaseEverything(bool keep_one) {
     bins_[c].refill = 0;
   }
   RetireEmptySlabs(keep_one);
+  TrimBatches(0);
 }
 
 void ThreadHeap::SortByAddress(Bin& bin) {
@@ -614,6 +707,10 @@ __attribute__((no_sanitize("thread"))) void ThreadHeap::AddTo(Tally& tally) cons
   }
   tally.remote_sent_slots += remote_sent_slots_;
   tally.remote_sent_bytes += remote_sent_bytes_;
+  for (const OutgoingBatch& out : outgoing_) {
+    tally.remote_sent_slots += out.count;
+    tally.remote_sent_bytes += out.bytes;
+  }
   tally.run_allocations += run_allocations_;
   tally.live_runs += live_runs_;
   tally.live_run_bytes += live_run_bytes_;

@@ -9,10 +9,10 @@
 // and goes to a pool; the next new thread takes it over with its slabs, and a thread that runs out
 // of slots of a class adopts a slab from a heap in the pool. Heaps are never unmapped.
 //
-// Remote frees: the freeing thread claims the slot's record by compare-and-swap, threads the slot
-// into a batch with an encoded link (link.h), and pushes the batch onto the owner's incoming list.
-// The owner takes the whole list with one exchange, verifies every link and record, and returns the
-// slots. A batch whose slab was adopted by another heap in the meantime is passed on.
+// Remote frees: the freeing thread claims the slot's record by compare-and-swap, writes the slot's
+// address into a batch, and pushes the batch onto the owner's incoming list (remote_frees.h). The
+// owner takes the whole list with one exchange, verifies every record, and files the slots. A slot
+// whose slab was adopted by another heap in the meantime is passed on.
 //
 // What waits for a thread that does not come for it, because it sleeps, is filed by others: by who
 // frees when much waits, in anybody's housekeeping, by malloc_trim. So a heap has two sides. The
@@ -32,6 +32,7 @@
 #include <cstdint>
 #include <span>
 
+#include "absl/base/attributes.h"
 #include "absl/base/thread_annotations.h"
 #include "hardened/core/heap_state.h"
 #include "hardened/core/magazine.h"
@@ -119,11 +120,50 @@ class ThreadHeap : public HeapFront {
 
   // Sends `slot`, whose record the caller has claimed (kPendingRecord), to `owner`.
   void SendRemote(ThreadHeap* owner, void* slot, SizeClass size_class);
+  // The same where nothing is to be done but to write it down. Returns: false otherwise.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE bool AppendRemote(ThreadHeap* owner, void* slot, size_t size) {
+    OutgoingBatch& out = OutgoingFor(owner);
+    const uint32_t bytes = out.bytes + static_cast<uint32_t>(size);
+    // The last one of a batch is SendRemote()'s.
+    if (out.owner != owner || out.count >= RemoteBatch::kSlots - 1 || bytes >= kBatchBytes)
+        [[unlikely]] {
+      return false;
+    }
+    out.bytes = bytes;
+    out.batch->addresses[out.count++] = reinterpret_cast<uintptr_t>(slot);
+    return true;
+  }
 
-  // Takes what other threads have freed, at most `most` slots; the rest waits for the next call. On
+  // Takes what other threads have freed, some `most` slots; the rest waits for the next call. On
   // the slow side, like HasIncoming().
   void Collect(uint32_t most);
-  bool HasIncoming() const { return backlog_ != 0 || !incoming_.empty(); }
+  bool HasIncoming() const {
+    return backlog_ != nullptr || backlog_alone_ != 0 || !incoming_.empty();
+  }
+  // For HeapPlug::keep: a slot that came, and its class. Its record is still kPendingRecord;
+  // reports when it is not. Returns: false when it is another heap's by now, to which it was passed
+  // on.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE bool Receive(uintptr_t address, MagazineEntry* slot,
+                                            SizeClass* size_class) {
+    const SliceDescriptor& slice = *heap_state.FindSlice(address);
+    const uint32_t index = slice.IndexOf(address);
+    // A slab with an owner is in use.
+    if (slice.owner.load(std::memory_order_relaxed) == this && index < slice.slot_count)
+        [[likely]] {
+      SlotRecord& record = slice.RecordAt(index, heap_constants->options.record_shift);
+      *size_class = slice.size_class;
+      // Detects: a double free in which both threads raced past each other's mark: only a slot
+      //          that waits for collection is collected.
+      // Misses:  nothing; a slot is collected at most once for each time it is claimed.
+      // Cost:    one load and one comparison a remote free.
+      if (record.load(std::memory_order_relaxed) == kPendingRecord) [[likely]] {
+        *slot = {reinterpret_cast<void*>(address), &record};
+        return true;
+      }
+    }
+    PassOn(address);
+    return false;
+  }
 
   // Sends one slot at once, from a thread without a heap.
   static void SendRemoteAlone(ThreadHeap* owner, void* slot, SizeClass size_class);
@@ -214,15 +254,14 @@ class ThreadHeap : public HeapFront {
     uint64_t taken;  // slots drawn from slabs of this bin and not returned
   };
 
+  // Without an owner: none. `count` and `bytes` are those of the batch, once it is pushed.
   struct OutgoingBatch {
     ThreadHeap* owner;
-    uintptr_t head;
-    uintptr_t tail;
+    RemoteBatch* batch;
     uint32_t count;
     uint32_t bytes;
   };
-  static constexpr uint32_t kOutgoingBatches = 8;
-  static constexpr uint32_t kBatchSlots = 32;
+  static constexpr unsigned kOutgoingShift = 3;
   static constexpr uint32_t kBatchBytes = 32 * 1024;
 
   // Whether its slabs, once empty, wait for their class.
@@ -243,7 +282,26 @@ class ThreadHeap : public HeapFront {
   static void GuardBehind(const Slab& slab, uint32_t slices);
   // Files a slab to which slots have come back.
   void Refile(Slab& slab);
-  static void PushBatch(OutgoingBatch& batch);
+  OutgoingBatch& OutgoingFor(const ThreadHeap* owner) {
+    // Heaps lie some 100 KiB apart.
+    return outgoing_[(reinterpret_cast<uintptr_t>(owner) >> 12) * 0x9e3779b97f4a7c15u >>
+                     (64 - kOutgoingShift)];
+  }
+  void PushBatch(OutgoingBatch& out);
+  // Begins a batch for `owner` in `out`, and pushes the one that is there. Returns: false when
+  // there is no memory for it, or when nobody would come for it.
+  bool BeginBatch(OutgoingBatch& out, ThreadHeap* owner);
+  // An empty batch; null when there is no memory for it.
+  RemoteBatch* TakeBatch();
+  // A batch of which nothing is left to do goes back to its sender, or to its arena.
+  static void ReturnBatch(RemoteBatch& batch);
+  static void FreeBatch(RemoteBatch& batch);
+  // Gives empty batches back to their arenas, but for some `stay`.
+  void TrimBatches(uint32_t stay);
+  // Pushes one slot without a batch.
+  static void PushAlone(ThreadHeap& owner, void* slot, SizeClass size_class);
+  // So much waits for `owner`, after a push.
+  static void NoteWaiting(ThreadHeap& owner, size_t waiting);
   // What a helper does that is on the slow side of this heap, whose thread is not. Files a bounded
   // number of slots that waited when somebody came last, not in magazines or the quarantine but in
   // their slabs; what came since then waits for the next call.
@@ -267,9 +325,13 @@ class ThreadHeap : public HeapFront {
   void TrimMagazines();
   // Reports unless a slot that waits for collection starts at `address`.
   static void CheckPending(uintptr_t address);
-  // Returns: the slot that follows in its batch, or 0; reports when either is wrong.
-  static uintptr_t CheckedNext(uintptr_t address);
-  void CollectSlot(uintptr_t address);
+  // Takes a slot that came alone out of the list, whose word it was: then its link is cleared.
+  // Returns: the slot that follows, or 0; reports when either is wrong.
+  static uintptr_t TakeOutOfList(uintptr_t address);
+  // What came in one batch.
+  void CollectSlots(std::span<const uintptr_t> slots);
+  // Reports unless a slot of another heap that waits for collection starts there, and sends it.
+  void PassOn(uintptr_t address);
   void RetireEmptySlabs(bool keep_one);
   // Files the slabs of a bin in the order of their addresses.
   static void SortByAddress(Bin& bin);
@@ -278,8 +340,12 @@ class ThreadHeap : public HeapFront {
   // Allocations made: this minus what is left of the countdown.
   std::array<uint64_t, kSizeClassCount> started_countdowns_;
   std::array<uint64_t, kSizeClassCount> allocations_at_trim_;
-  std::array<OutgoingBatch, kOutgoingBatches> outgoing_;
-  uint64_t remote_sent_slots_;  // sent minus collected, of this heap as sender and as owner
+  std::array<OutgoingBatch, 1 << kOutgoingShift> outgoing_;
+  RemoteBatch* empty_batches_;
+  uint32_t empty_batch_count_;
+  uint32_t alone_left_;  // slots to be pushed alone before it asks again for memory
+  // Sent, or passed on, minus collected, of this heap as sender and as owner; without outgoing_.
+  uint64_t remote_sent_slots_;
   uint64_t remote_sent_bytes_;
   uint64_t run_allocations_;
   uint64_t live_runs_;       // allocated minus freed by this heap's threads
@@ -288,7 +354,8 @@ class ThreadHeap : public HeapFront {
   uint64_t last_housekeeping_ms_;
   uint32_t new_slabs_;
   SparseSlabs sparse_slabs_;
-  uintptr_t backlog_;                  // taken from incoming_, not yet collected
+  RemoteBatch* backlog_;               // taken from incoming_, not yet collected
+  uintptr_t backlog_alone_;            // likewise
   std::atomic<uint64_t> attended_ms_;  // when its thread last came for what was incoming
   uint64_t helped_ms_;                 // when a helper last took what was incoming
   prim::Lock slow_side_;
@@ -300,9 +367,10 @@ class ThreadHeap : public HeapFront {
   ThreadHeap* next_heap_;    // all heaps; HeapRegistry
   ThreadHeap* next_pooled_;  // heaps without a thread; HeapRegistry
 
-  // Batches of slots freed by other threads.
+  // What other threads write: slots that they freed, and batches that they have emptied.
   alignas(prim::kNoSharing) RemoteFrees incoming_;
-  [[maybe_unused]] char padding_[prim::kNoSharing - sizeof(incoming_)];
+  ReturnedBatches returned_;
+  [[maybe_unused]] char padding_[prim::kNoSharing - sizeof(incoming_) - sizeof(returned_)];
 };
 
 // Bytes of a heap with its magazines.
@@ -323,7 +391,10 @@ inline constexpr size_t kThreadHeapBytes = [] {
 [[gnu::visibility("hidden"),
   gnu::tls_model("initial-exec")]] extern constinit thread_local HeapFront* current_heap;
 
-inline bool HasHeap() { return current_heap != &kEmptyHeap && current_heap != &kExitedHeap; }
+inline bool IsThreadHeap(const HeapFront* heap) {
+  return heap != &kEmptyHeap && heap != &kExitedHeap;
+}
+inline bool HasHeap() { return IsThreadHeap(current_heap); }
 inline bool ThreadIsExiting() { return current_heap == &kExitedHeap; }
 
 }  // namespace hardened::core

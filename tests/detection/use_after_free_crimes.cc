@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tests/detection/crime.h"
+#include "tests/support/late_free.h"
 
 namespace {
 
@@ -16,6 +17,8 @@ unsigned char* FreedBlock(const char* how) {
     free(blocks.victim);
   } else if (strcmp(how, "realloc") == 0) {
     if (realloc(blocks.victim, 3 * size) == blocks.victim) Exit(kNotCommitted, "grew in place");
+  } else if (strcmp(how, "waiting") == 0) {
+    InAnotherThread([&] { free(blocks.victim); });
   } else if (strcmp(how, "remote") == 0) {
     InAnotherThread([&] { free(blocks.victim); });
     // Until the owner has taken it back.
@@ -26,7 +29,8 @@ unsigned char* FreedBlock(const char* how) {
   return blocks.victim;
 }
 
-// free|realloc|remote:OFFSET: a byte of the freed slot is written; then the program works on.
+// free|realloc|waiting|remote:OFFSET: a byte of the freed slot is written; then the program works
+// on.
 void WriteAfterFree() {
   unsigned char* block = FreedBlock(Word(0));
   Flip(block + Number(1), 1);
@@ -81,22 +85,28 @@ void TouchFreedRun() {
   }
 }
 
-// What is written over the link of a slot that another thread freed, before its owner takes it.
+Neighbours freed_late;
+
+// Frees blocks by `late` in a thread whose heap is gone: they go to their owner one by one.
+void FreeAtTheEndOfAThread(void (*late)()) {
+  freed_late = MakeNeighbours("malloc", 0);
+  if (!AtTheEndOfAThread([] { free(Malloc(size)); }, late)) Exit(kBadArguments, "no thread");
+}
+
+// What is written over the link of such a slot, before its owner takes it.
 void OverwriteLink() {
-  const Neighbours blocks = MakeNeighbours("malloc", 0);
-  InAnotherThread([&] { free(blocks.victim); });
-  Flip(blocks.victim, 8);
+  FreeAtTheEndOfAThread([] { free(freed_late.victim); });
+  Flip(freed_late.victim, 8);
   for (int i = 0; i < 100'000; ++i) Malloc(size);
 }
 
 // As above, with the word that another slot holds there.
 void CopyLink() {
-  const Neighbours blocks = MakeNeighbours("malloc", 0);
-  InAnotherThread([&] {
-    free(blocks.left);
-    free(blocks.victim);
+  FreeAtTheEndOfAThread([] {
+    free(freed_late.left);
+    free(freed_late.victim);
   });
-  memcpy(blocks.victim, blocks.left, 8);
+  memcpy(freed_late.victim, freed_late.left, 8);
   for (int i = 0; i < 100'000; ++i) Malloc(size);
 }
 

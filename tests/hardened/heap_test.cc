@@ -25,6 +25,7 @@
 #include "tests/hardened/heap_under_test.h"
 #include "tests/preload/pattern.h"
 #include "tests/prim/child_process.h"
+#include "tests/support/late_free.h"
 #include "tests/support/seeded_stream.h"
 
 // Faults end the process as they do without a sanitizer.
@@ -562,10 +563,11 @@ TEST(HeapTest, AChildPutsBackWhatItsParentHadInStock) {
   for (char* block : live) Free(block);
 }
 
-TEST(HeapDeathTest, AnOverwrittenLinkBetweenRemotelyFreedSlotsIsReported) {
+TEST(HeapDeathTest, AnOverwrittenLinkOfASlotThatCameAloneIsReported) {
   const auto overwrite_and_collect = [] {
-    char* block = AllocateSlot(64);
-    std::thread([block] { Free(block); }).join();
+    static char* block;
+    block = AllocateSlot(64);
+    AtTheEndOfAThread([] { Free(Allocate(64)); }, [] { Free(block); });
     std::memset(block, 0x41, 8);
     // More than one magazine: the owner collects at its next refill.
     for (int i = 0; i < 2000; ++i) Allocate(64);

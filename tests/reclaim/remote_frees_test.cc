@@ -17,62 +17,84 @@ struct alignas(16) Slot {
 
 uintptr_t AddressOf(Slot& slot) { return reinterpret_cast<uintptr_t>(&slot); }
 
-// A batch from the last slot of `slots` to the first, as it is pushed.
-size_t PushAll(RemoteFrees& frees, std::vector<Slot>& slots, size_t bytes) {
-  uintptr_t head = 0;
-  for (Slot& slot : slots) {
-    slot.link = EncodeLink(heap_constants->link_keys, AddressOf(slot), head);
-    head = AddressOf(slot);
-  }
-  return frees.Push(head, AddressOf(slots[0]), bytes);
+std::vector<RemoteBatch*> Walk(RemoteBatch* newest) {
+  std::vector<RemoteBatch*> found;
+  for (; newest != nullptr; newest = newest->next) found.push_back(newest);
+  return found;
 }
 
-std::vector<uintptr_t> Walk(uintptr_t newest) {
+TEST(RemoteFreesTest, BatchesAreTakenNewestFirst) {
+  RemoteFrees frees{};
+  std::vector<RemoteBatch> batches(3);
+  EXPECT_TRUE(frees.empty());
+  for (RemoteBatch& batch : batches) {
+    frees.Push(batch, 48);
+    EXPECT_FALSE(frees.empty());
+  }
+  EXPECT_EQ(Walk(frees.TakeBatches()),
+            (std::vector<RemoteBatch*>{&batches[2], &batches[1], &batches[0]}));
+  EXPECT_TRUE(frees.empty());
+  EXPECT_EQ(frees.TakeBatches(), nullptr);
+}
+
+TEST(RemoteFreesTest, SlotsThatComeAloneAreThreadedByEncodedLinks) {
+  RemoteFrees frees{};
+  std::vector<Slot> slots(3);
+  RemoteBatch batch{};
+  for (Slot& slot : slots) frees.PushAlone(AddressOf(slot), 16);
+  EXPECT_FALSE(frees.empty());
+  frees.Push(batch, 16);
   std::vector<uintptr_t> found;
-  for (uintptr_t at = newest; at != 0;) {
+  for (uintptr_t at = frees.TakeAlone(); at != 0;) {
     found.push_back(at);
     uintptr_t next = 0;
     EXPECT_TRUE(
         DecodeLink(heap_constants->link_keys, at, reinterpret_cast<Slot*>(at)->link, &next));
     at = next;
   }
-  return found;
-}
-
-TEST(RemoteFreesTest, WhatWasPushedIsTakenNewestFirst) {
-  RemoteFrees frees{};
-  std::vector<Slot> first(3);
-  std::vector<Slot> second(2);
-  EXPECT_TRUE(frees.empty());
-  PushAll(frees, first, 48);
+  EXPECT_EQ(found, (std::vector<uintptr_t>{AddressOf(slots[2]), AddressOf(slots[1]),
+                                           AddressOf(slots[0])}));
+  for (const Slot& slot : slots) EXPECT_EQ(slot.rest, 0u);
   EXPECT_FALSE(frees.empty());
-  PushAll(frees, second, 32);
-  EXPECT_EQ(Walk(frees.TakeAll()),
-            (std::vector<uintptr_t>{AddressOf(second[1]), AddressOf(second[0]), AddressOf(first[2]),
-                                    AddressOf(first[1]), AddressOf(first[0])}));
+  EXPECT_EQ(Walk(frees.TakeBatches()), std::vector<RemoteBatch*>{&batch});
   EXPECT_TRUE(frees.empty());
-  EXPECT_EQ(frees.TakeAll(), 0u);
 }
 
 TEST(RemoteFreesTest, WhatWaitsIsCountedInWholeUnitsUntilItIsTaken) {
   RemoteFrees frees{};
-  std::vector<Slot> slots(3);
-  const size_t unit = PushAll(frees, slots, 1);
-  EXPECT_EQ(PushAll(frees, slots, unit), 2 * unit);
-  EXPECT_EQ(PushAll(frees, slots, 10 * unit + 1), 13 * unit);
-  frees.TakeAll();
-  EXPECT_EQ(PushAll(frees, slots, 1), unit);
+  RemoteBatch batches[4] = {};
+  const size_t unit = frees.Push(batches[0], 1);
+  EXPECT_EQ(frees.Push(batches[1], unit), 2 * unit);
+  EXPECT_EQ(frees.Push(batches[2], 10 * unit + 1), 13 * unit);
+  frees.TakeBatches();
+  EXPECT_EQ(frees.Push(batches[3], 1), unit);
 }
 
 TEST(RemoteFreesTest, TheCountEndsWhereThereIsNoMoreRoomAndAddressesStay) {
   RemoteFrees frees{};
-  std::vector<Slot> first(1);
-  std::vector<Slot> second(1);
-  const size_t most = PushAll(frees, first, size_t{1} << 40);
+  RemoteBatch batches[2] = {};
+  const size_t most = frees.Push(batches[0], size_t{1} << 40);
   EXPECT_GE(most, size_t{1} << 29);
-  EXPECT_EQ(PushAll(frees, second, size_t{1} << 40), most);
-  EXPECT_EQ(Walk(frees.TakeAll()),
-            (std::vector<uintptr_t>{AddressOf(second[0]), AddressOf(first[0])}));
+  EXPECT_EQ(frees.Push(batches[1], size_t{1} << 40), most);
+  EXPECT_EQ(Walk(frees.TakeBatches()), (std::vector<RemoteBatch*>{&batches[1], &batches[0]}));
+}
+
+TEST(ReturnedBatchesTest, TheyAreCountedAndNotTakenWhereThereAreMany) {
+  ReturnedBatches returned{};
+  std::vector<RemoteBatch> batches(1000);
+  size_t taken = 0;
+  while (returned.Return(batches[taken])) ++taken;
+  EXPECT_GE(taken, 1000 / RemoteBatch::kSlots);
+  EXPECT_LT(taken, 500u);
+  EXPECT_FALSE(returned.Return(batches[taken]));
+  uint64_t count = 0;
+  const std::vector<RemoteBatch*> found = Walk(returned.TakeAll(&count));
+  EXPECT_EQ(count, taken);
+  ASSERT_EQ(found.size(), taken);
+  EXPECT_EQ(found.front(), &batches[taken - 1]);
+  EXPECT_EQ(returned.TakeAll(&count), nullptr);
+  EXPECT_EQ(count, 0u);
+  EXPECT_TRUE(returned.Return(batches[taken]));
 }
 
 }  // namespace

@@ -21,6 +21,7 @@
 #include "gtest/gtest.h"
 #include "tests/preload/library_under_test.h"
 #include "tests/preload/pattern.h"
+#include "tests/support/late_free.h"
 #include "tests/support/resident.h"
 
 namespace {
@@ -221,8 +222,7 @@ void WriteToASlotThatWaits() {
   _exit(0);
 }
 
-TEST(WaitingSlotTest, AWriteToItsContentsIsFoundWhereSlotsAreWiped) {
-  const std::string report = ReportOf(&WriteToASlotThatWaits<100, 50>);
+void ExpectWriteAfterFreeWhereWiped(const std::string& report) {
   if (LibraryUnderTest::ExpectedLevel() == "light") {
     EXPECT_EQ(report, "");
     return;
@@ -231,8 +231,30 @@ TEST(WaitingSlotTest, AWriteToItsContentsIsFoundWhereSlotsAreWiped) {
   EXPECT_NE(report.find("collection"), std::string::npos) << report;
 }
 
-TEST(WaitingSlotTest, AWriteToItsLinkIsFound) {
-  const std::string report = ReportOf(&WriteToASlotThatWaits<100, 0>);
+TEST(WaitingSlotTest, AWriteToItsContentsIsFoundWhereSlotsAreWiped) {
+  ExpectWriteAfterFreeWhereWiped(ReportOf(&WriteToASlotThatWaits<100, 50>));
+}
+
+TEST(WaitingSlotTest, AWriteToItsFirstBytesIsFoundWhereSlotsAreWiped) {
+  ExpectWriteAfterFreeWhereWiped(ReportOf(&WriteToASlotThatWaits<100, 0>));
+}
+
+// Freed by threads whose heap is gone, it waits in a list through the slots.
+void WriteToALinkThatWaits() {
+  Sleepers sleepers(1);
+  Make(sleepers, 0, 100, 10);
+  AtTheEndOfAThread([] { free(malloc(100)); },
+                    [] {
+                      for (size_t i = 0; i < 10; ++i) free(Blocks()[i]);
+                    });
+  static_cast<char*>(Blocks()[5])[0] ^= 1;
+  malloc_trim(0);
+  _exit(0);
+}
+
+TEST(WaitingSlotTest, AWriteToItsLinkIsFoundAtEveryLevel) {
+  const std::string report = ReportOf(&WriteToALinkThatWaits);
+  EXPECT_NE(report.find("bad link"), std::string::npos) << report;
   EXPECT_NE(report.find("collection"), std::string::npos) << report;
 }
 
