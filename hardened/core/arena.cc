@@ -16,11 +16,15 @@ constexpr uint32_t kLargeSlices = 16;
 constexpr uint32_t kMaxGrowthSegments = 16;
 // What is committed ahead of its use: a system call less for each slice when much is allocated. An
 // overflow of 1 MiB meets what is not committed wherever the heap ends.
+constexpr uint32_t kLeastAhead = 7;
 constexpr uint32_t kMostAhead = 15;
 constexpr uint32_t kAheadShare = 64;
 // Where memory is rationed: free slices that stay committed, and how many holes there may be.
 constexpr uint32_t kIdleSlices = 64;
 constexpr uint32_t kMostHoles = 4096;
+
+// What descriptors and spans are committed in.
+constexpr size_t kStep = 64 << 10;
 
 // Random places to try before the kernel chooses one.
 constexpr int kPlaces = 64;
@@ -30,181 +34,6 @@ uint32_t GrowthSegments(uint32_t grown_slices) {
   const uint32_t eighth = grown_slices / kSlicesPerSegment / 8;
   return eighth < 1 ? 1 : eighth > kMaxGrowthSegments ? kMaxGrowthSegments : eighth;
 }
-
-}  // namespace
-
-uintptr_t Arena::RandomHint(prim::RandomStream& random) {
-  // Anywhere between 1 TiB and 64 TiB, where nobody maps anything who does not ask for it; in a
-  // smaller address space in the same part of it.
-  const uintptr_t end = std::min(prim::AddressSpaceEnd(), uintptr_t{1} << kAddressBits);
-  return end / 128 + random.Next64() % (end / 2 - end / 128);
-}
-
-Arena::Room Arena::FindRoom(size_t bytes, size_t alignment, prim::RandomStream& random,
-                            uintptr_t hint, std::span<Arena* const> others) const {
-  for (int i = 0; i < kPlaces; ++i, hint = RandomHint(random)) {
-    const uintptr_t start = RoundUpTo(hint, alignment);
-    if (Occupies(start, bytes) || std::any_of(others.begin(), others.end(), [=](Arena* other) {
-          return other->Occupies(start, bytes);
-        })) {
-      continue;
-    }
-    void* place = pages_->Place(bytes, alignment, start);
-    if (place != nullptr) return {reinterpret_cast<uintptr_t>(place), prim::PageState::kUnmapped};
-  }
-  return {reinterpret_cast<uintptr_t>(pages_->Reserve(bytes, alignment)),
-          prim::PageState::kReserved};
-}
-
-bool Arena::Create(prim::PageSource& pages, size_t heap_bytes, size_t block_bytes_per_slice,
-                   prim::RandomStream& random, uintptr_t hint, std::span<Arena* const> others) {
-  const prim::LockGuard guard(lock_);
-  base_ = metadata_ = 0;
-  heap_bytes_ = metadata_bytes_ = 0;
-  pages_ = &pages;
-  const size_t page = prim::PageSize();
-  const size_t slice_count = heap_bytes >> kSliceShift;
-  if (slice_count >= kRefusedSpan) return false;
-
-  const Room heap = FindRoom(heap_bytes, kSegmentSize, random, hint, others);
-  if (heap.start == 0) return false;
-  base_ = heap.start;
-  heap_bytes_ = heap_bytes;
-  before_ = heap.state;
-
-  const size_t slice_bytes = RoundUpTo(slice_count * sizeof(SliceDescriptor), page);
-  const size_t span_bytes = RoundUpTo(slice_count * sizeof(Span), page);
-  const size_t bits_bytes = RoundUpTo(slice_count / 8 + 8, page);
-  const size_t block_bytes = RoundUpTo(
-      slice_count * block_bytes_per_slice + std::min(kBlockBytesFixed, heap_bytes / 8), page);
-  const size_t info_bytes = RoundUpTo(BlockStore::InfoBytes(block_bytes), page);
-  const size_t metadata_bytes =
-      2 * page + slice_bytes + span_bytes + 2 * bits_bytes + info_bytes + block_bytes;
-  const Room metadata = FindRoom(metadata_bytes, page, random, RandomHint(random), others);
-  metadata_ = metadata.start;
-  metadata_bytes_ = metadata_bytes;
-
-  uintptr_t next = metadata_ + page;
-  const auto carve = [&](size_t bytes) {
-    const CommittedRange range{next, next, next + bytes, metadata.state};
-    next += bytes;
-    return range;
-  };
-  slice_range_ = carve(slice_bytes);
-  slice_range_.before = prim::PageState::kReadable;
-  span_range_ = carve(span_bytes);
-  dirty_range_ = carve(bits_bytes);
-  committed_range_ = carve(bits_bytes);
-  const CommittedRange info_range = carve(info_bytes);
-  blocks_.Initialise(pages, info_range, carve(block_bytes));
-  if (metadata_ == 0 || !pages.MakeReadable(reinterpret_cast<void*>(slice_range_.start),
-                                            slice_bytes, metadata.state)) {
-    ReleaseRooms();
-    return false;
-  }
-  pages.ExcludeFromDumps(reinterpret_cast<void*>(slice_range_.start), slice_bytes);
-
-  slices_ = reinterpret_cast<SliceDescriptor*>(slice_range_.start);
-  spans_ = reinterpret_cast<Span*>(span_range_.start);
-  dirty_ = reinterpret_cast<uint64_t*>(dirty_range_.start);
-  committed_ = reinterpret_cast<uint64_t*>(committed_range_.start);
-  for (int i = 0; i < kSpanPurposes; ++i) {
-    indexes_[static_cast<size_t>(i)].Reset(spans_, static_cast<SpanPurpose>(i));
-  }
-  return true;
-}
-
-void Arena::ReleaseRooms() {
-  const auto release = [this](uintptr_t start, size_t bytes) {
-    if (bytes > 0) pages_->Release(reinterpret_cast<void*>(start), bytes);
-  };
-  // Of places nothing but what was mapped there: the rest may have become somebody else's.
-  if (before_ == prim::PageState::kReserved) {
-    release(base_, heap_bytes_);
-  } else if (committed_slices_ > 0) {
-    release(AddressOf(1), size_t{grown_slices_ - 1} << kSliceShift);
-  }
-  if (span_range_.before == prim::PageState::kReserved) {
-    if (metadata_ != 0) release(metadata_, metadata_bytes_);
-  } else {
-    if (slices_ != nullptr) release(slice_range_.start, slice_range_.end - slice_range_.start);
-    for (const CommittedRange* range : {&span_range_, &dirty_range_, &committed_range_}) {
-      release(range->start, range->committed_bytes());
-    }
-    blocks_.Release();
-  }
-  base_ = metadata_ = 0;
-  heap_bytes_ = metadata_bytes_ = 0;
-  slices_ = nullptr;
-  grown_slices_ = committed_slices_ = 0;
-}
-
-void Arena::Destroy() {
-  const prim::LockGuard guard(lock_);
-  HARDENED_CHECK(used_slices_ == 0);
-  ReleaseRooms();
-  home_ = false;
-}
-
-bool Arena::CommitAll() {
-  const prim::LockGuard guard(lock_);
-  HARDENED_CHECK(grown_slices_ == 0);
-  const uint32_t slices = static_cast<uint32_t>(heap_bytes_ >> kSliceShift) - 1;
-  return Grow(slices, SpanPurpose::kSlabs) == Growth::kGrown &&
-         Commit(1, slices, slices + 1) == prim::Commitment::kDone;
-}
-
-Arena::Growth Arena::Grow(uint32_t slices, SpanPurpose purpose) {
-  const uint32_t total = static_cast<uint32_t>(heap_bytes_ >> kSliceShift);
-  // The first slice of an arena stays without access: nothing underflows out of it.
-  const uint32_t grown = grown_slices_;
-  const uint32_t start = grown == 0 ? 1 : grown;
-  if (slices > total - start) return Growth::kNoRoom;
-  LookAtLimits();
-  const uint32_t least =
-      static_cast<uint32_t>(RoundUpTo(size_t{start} + slices, kSlicesPerSegment));
-  for (const uint32_t wanted : {GrowthSegments(grown) * kSlicesPerSegment, 0u}) {
-    uint32_t end = static_cast<uint32_t>(RoundUpTo(size_t{start} + wanted, kSlicesPerSegment));
-    if (end < least) end = least;
-    if (end > total) end = total;
-    // One more span than slices: the walk may look at the slice behind the last.
-    constexpr size_t kStep = 64 << 10;
-    const size_t bits_bytes = (end / 64 + 1) * sizeof(uint64_t);
-    if (!slice_range_.Ensure(*pages_, slice_range_.start + end * sizeof(SliceDescriptor), kStep) ||
-        !span_range_.Ensure(*pages_, span_range_.start + end * sizeof(Span), kStep) ||
-        !dirty_range_.Ensure(*pages_, dirty_range_.start + bits_bytes, kStep) ||
-        !committed_range_.Ensure(*pages_, committed_range_.start + bits_bytes, kStep)) {
-      continue;
-    }
-    if (grown == 0) IndexOf(purpose).Mark(0, 1, SpanState::kUsed);
-    grown_slices_.store(end, std::memory_order_release);
-    InsertFree(start, end - start, purpose);
-    return Growth::kGrown;
-  }
-  return Growth::kRefused;
-}
-
-void Arena::InsertFree(uint32_t first, uint32_t length, SpanPurpose purpose) {
-  SpanIndex& index = IndexOf(purpose);
-  const auto merges = [purpose](const Span& span) {
-    return span.state == SpanState::kFree && span.purpose == purpose;
-  };
-  const Span& before = spans_[first - 1];
-  if (merges(before)) {
-    const uint32_t neighbour = first - before.length;
-    index.Remove(neighbour);
-    length += first - neighbour;
-    first = neighbour;
-  }
-  const uint32_t behind = first + length;
-  if (behind < grown_slices_ && merges(spans_[behind])) {
-    index.Remove(behind);
-    length += spans_[behind].length;
-  }
-  index.Insert(first, length);
-}
-
-namespace {
 
 // Calls `step(word, mask)` for every word of the bit range [first, first + length); stops when it
 // returns true. Returns whether it did.
@@ -245,6 +74,226 @@ int32_t SetBits(uint64_t* bits, uint32_t first, uint32_t length, bool value) {
 
 }  // namespace
 
+uintptr_t Arena::RandomHint(prim::RandomStream& random) {
+  // Anywhere between 1 TiB and 64 TiB, where nobody maps anything who does not ask for it; in a
+  // smaller address space in the same part of it.
+  const uintptr_t end = std::min(prim::AddressSpaceEnd(), uintptr_t{1} << kAddressBits);
+  return end / 128 + random.Next64() % (end / 2 - end / 128);
+}
+
+template <class Claim>
+Arena::Room Arena::FindRoom(size_t bytes, size_t alignment, prim::RandomStream& random,
+                            uintptr_t hint, std::span<Arena* const> others, Claim claim) const {
+  for (int i = 0; i < kPlaces; ++i, hint = RandomHint(random)) {
+    const uintptr_t start = RoundUpTo(hint, alignment);
+    if (Occupies(start, bytes) || std::any_of(others.begin(), others.end(), [=](Arena* other) {
+          return other->Occupies(start, bytes);
+        })) {
+      continue;
+    }
+    void* place = pages_->Place(bytes, alignment, start);
+    const Room room{reinterpret_cast<uintptr_t>(place), prim::PageState::kUnmapped};
+    if (place != nullptr && claim(room)) return room;
+  }
+  void* place = pages_->Reserve(bytes, alignment);
+  const Room room{reinterpret_cast<uintptr_t>(place), prim::PageState::kReserved};
+  if (place == nullptr || claim(room)) return room;
+  pages_->Release(place, bytes);
+  return Room{0, prim::PageState::kReserved};
+}
+
+bool Arena::Create(prim::PageSource& pages, size_t heap_bytes, size_t block_bytes_per_slice,
+                   prim::RandomStream& random, uintptr_t hint, std::span<Arena* const> others,
+                   std::span<ApartPages> apart) {
+  const prim::LockGuard guard(lock_);
+  base_ = metadata_ = 0;
+  heap_bytes_ = metadata_bytes_ = 0;
+  pages_ = &pages;
+  const size_t slice_count = heap_bytes >> kSliceShift;
+  if (slice_count >= kRefusedSpan) return false;
+  for (ApartPages& room : apart) room.start = nullptr;
+  const auto fail = [&] {
+    for (const ApartPages& room : apart) {
+      const bool own = room.start != nullptr && span_range_.before == prim::PageState::kUnmapped;
+      if (own) pages.Release(room.start, RoundUpTo(room.bytes, prim::PageSize()));
+    }
+    ReleaseRooms();
+    return false;
+  };
+  if (!CreateMetadata(slice_count, block_bytes_per_slice, random, others, apart)) return fail();
+  // What will be used first shows whether anybody is there.
+  uint32_t committed = 0;
+  const auto claim = [&](const Room& room) {
+    for (const uint32_t slices : {1 + kLeastAhead, 1u}) {
+      if (pages.Commit(reinterpret_cast<void*>(room.start + kSliceSize),
+                       size_t{slices} << kSliceShift, room.state) == prim::Commitment::kDone) {
+        committed = slices;
+        return true;
+      }
+    }
+    return false;
+  };
+  const Room heap = FindRoom(heap_bytes, kSegmentSize, random, hint, others, claim);
+  if (heap.start == 0) return fail();
+  base_ = heap.start;
+  heap_bytes_ = heap_bytes;
+  before_ = heap.state;
+  SetBits(committed_, 1, committed, true);
+  committed_slices_ = committed;
+  return true;
+}
+
+bool Arena::CreateMetadata(size_t slice_count, size_t block_bytes_per_slice,
+                           prim::RandomStream& random, std::span<Arena* const> others,
+                           std::span<ApartPages> apart) {
+  const size_t page = prim::PageSize();
+  size_t apart_bytes = 0;
+  for (const ApartPages& pages : apart) apart_bytes += RoundUpTo(pages.bytes, page) + page;
+  const size_t bits_bytes = RoundUpTo(slice_count / 8 + 8, page);
+  const size_t span_bytes = RoundUpTo(slice_count * sizeof(Span), page);
+  const size_t slice_bytes = RoundUpTo(slice_count * sizeof(SliceDescriptor), page);
+  const size_t block_bytes = RoundUpTo(
+      slice_count * block_bytes_per_slice + std::min(kBlockBytesFixed, (slice_count << kSliceShift) / 8), page);
+  const size_t info_bytes = RoundUpTo(BlockStore::InfoBytes(block_bytes), page);
+  const size_t metadata_bytes = 2 * page + apart_bytes + 2 * bits_bytes + span_bytes + slice_bytes +
+                                info_bytes + block_bytes;
+  const size_t first_bytes = 2 * bits_bytes + std::min(span_bytes, kStep);
+  const Room metadata = FindRoom(
+      metadata_bytes, page, random, RandomHint(random), others, [&](const Room& room) {
+        return pages_->Commit(reinterpret_cast<void*>(room.start + page + apart_bytes), first_bytes,
+                              room.state) == prim::Commitment::kDone;
+      });
+  if (metadata.start == 0) return false;
+  metadata_ = metadata.start;
+  metadata_bytes_ = metadata_bytes;
+
+  uintptr_t next = metadata_ + page;
+  const auto carve = [&](size_t bytes, size_t committed = 0) {
+    const CommittedRange range{next, next + committed, next + bytes, metadata.state};
+    next += bytes;
+    return range;
+  };
+  const uintptr_t apart_start = next;
+  next += apart_bytes;
+  dirty_ = reinterpret_cast<uint64_t*>(next);
+  committed_ = reinterpret_cast<uint64_t*>(next + bits_bytes);
+  bits_range_ = carve(2 * bits_bytes, 2 * bits_bytes);
+  span_range_ = carve(span_bytes, first_bytes - 2 * bits_bytes);
+  spans_ = reinterpret_cast<Span*>(span_range_.start);
+  slice_range_ = carve(slice_bytes);
+  slice_range_.before = prim::PageState::kReadable;
+  const CommittedRange info_range = carve(info_bytes);
+  blocks_.Initialise(*pages_, info_range, carve(block_bytes));
+  if (!pages_->MakeReadable(reinterpret_cast<void*>(slice_range_.start), slice_bytes,
+                            metadata.state)) {
+    return false;
+  }
+  slices_ = reinterpret_cast<SliceDescriptor*>(slice_range_.start);
+  next = apart_start;
+  for (ApartPages& pages : apart) {
+    CommittedRange range = carve(RoundUpTo(pages.bytes, page));
+    next += page;
+    if (range.start == range.end) continue;
+    if (!range.Ensure(*pages_, range.end, page, /*exclude=*/false)) return false;
+    pages.start = reinterpret_cast<void*>(range.start);
+  }
+  const uintptr_t end = blocks_.CommitFirst();
+  pages_->ExcludeFromDumps(reinterpret_cast<void*>(metadata_), end - metadata_);
+  for (int i = 0; i < kSpanPurposes; ++i) {
+    indexes_[static_cast<size_t>(i)].Reset(spans_, static_cast<SpanPurpose>(i));
+  }
+  return true;
+}
+
+void Arena::ReleaseRooms() {
+  const auto release = [this](uintptr_t start, size_t bytes) {
+    if (bytes > 0) pages_->Release(reinterpret_cast<void*>(start), bytes);
+  };
+  // Of places nothing but what was mapped there: the rest may have become somebody else's.
+  if (before_ == prim::PageState::kReserved) {
+    release(base_, heap_bytes_);
+  } else if (committed_slices_ > 0) {
+    const uint32_t end = static_cast<uint32_t>(heap_bytes_ >> kSliceShift);
+    for (uint32_t from = 1; (from = NextWith(committed_, true, from, end)) < end;) {
+      const uint32_t to = NextWith(committed_, false, from, end);
+      release(AddressOf(from), size_t{to - from} << kSliceShift);
+      from = to;
+    }
+  }
+  if (span_range_.before == prim::PageState::kReserved) {
+    if (metadata_ != 0) release(metadata_, metadata_bytes_);
+  } else if (metadata_ != 0) {
+    release(bits_range_.start, bits_range_.committed_bytes() + span_range_.committed_bytes());
+    if (slices_ != nullptr) release(slice_range_.start, slice_range_.end - slice_range_.start);
+    blocks_.Release();
+  }
+  base_ = metadata_ = 0;
+  heap_bytes_ = metadata_bytes_ = 0;
+  slices_ = nullptr;
+  grown_slices_ = committed_slices_ = 0;
+}
+
+void Arena::Destroy() {
+  const prim::LockGuard guard(lock_);
+  HARDENED_CHECK(used_slices_ == 0);
+  ReleaseRooms();
+  home_ = false;
+}
+
+bool Arena::CommitAll() {
+  const prim::LockGuard guard(lock_);
+  HARDENED_CHECK(grown_slices_ == 0);
+  const uint32_t slices = static_cast<uint32_t>(heap_bytes_ >> kSliceShift) - 1;
+  return Grow(slices, SpanPurpose::kSlabs) == Growth::kGrown &&
+         Commit(1, slices, slices + 1) == prim::Commitment::kDone;
+}
+
+Arena::Growth Arena::Grow(uint32_t slices, SpanPurpose purpose) {
+  const uint32_t total = static_cast<uint32_t>(heap_bytes_ >> kSliceShift);
+  // The first slice of an arena stays without access: nothing underflows out of it.
+  const uint32_t grown = grown_slices_;
+  const uint32_t start = grown == 0 ? 1 : grown;
+  if (slices > total - start) return Growth::kNoRoom;
+  LookAtLimits();
+  const uint32_t least =
+      static_cast<uint32_t>(RoundUpTo(size_t{start} + slices, kSlicesPerSegment));
+  for (const uint32_t wanted : {GrowthSegments(grown) * kSlicesPerSegment, 0u}) {
+    uint32_t end = static_cast<uint32_t>(RoundUpTo(size_t{start} + wanted, kSlicesPerSegment));
+    if (end < least) end = least;
+    if (end > total) end = total;
+    // One more span than slices: the walk may look at the slice behind the last.
+    if (!slice_range_.Ensure(*pages_, slice_range_.start + end * sizeof(SliceDescriptor), kStep) ||
+        !span_range_.Ensure(*pages_, span_range_.start + end * sizeof(Span), kStep)) {
+      continue;
+    }
+    if (grown == 0) IndexOf(purpose).Mark(0, 1, SpanState::kUsed);
+    grown_slices_.store(end, std::memory_order_release);
+    InsertFree(start, end - start, purpose);
+    return Growth::kGrown;
+  }
+  return Growth::kRefused;
+}
+
+void Arena::InsertFree(uint32_t first, uint32_t length, SpanPurpose purpose) {
+  SpanIndex& index = IndexOf(purpose);
+  const auto merges = [purpose](const Span& span) {
+    return span.state == SpanState::kFree && span.purpose == purpose;
+  };
+  const Span& before = spans_[first - 1];
+  if (merges(before)) {
+    const uint32_t neighbour = first - before.length;
+    index.Remove(neighbour);
+    length += first - neighbour;
+    first = neighbour;
+  }
+  const uint32_t behind = first + length;
+  if (behind < grown_slices_ && merges(spans_[behind])) {
+    index.Remove(behind);
+    length += spans_[behind].length;
+  }
+  index.Insert(first, length);
+}
+
 bool Arena::AnyDirty(uint32_t first, uint32_t length) const {
   return ForEachWord(dirty_, first, length,
                      [](uint64_t& word, uint64_t mask) { return (word & mask) != 0; });
@@ -256,13 +305,18 @@ void Arena::SetDirty(uint32_t first, uint32_t length, bool dirty) {
 
 prim::Commitment Arena::Commit(uint32_t first, uint32_t slices, uint32_t limit) {
   const uint32_t end = first + slices;
-  const uint32_t ahead = std::min(committed_slices_ / kAheadShare, kMostAhead);
-  const uint32_t most = std::min(end + ahead, limit);
+  const uint32_t ahead = std::clamp(committed_slices_ / kAheadShare, kLeastAhead, kMostAhead);
+  uint32_t most = std::min(end + ahead, limit);
   for (uint32_t from = first; (from = NextWith(committed_, false, from, end)) < end;) {
     const uint32_t to = NextWith(committed_, true, from, most);
     const prim::Commitment result = pages_->Commit(reinterpret_cast<void*>(AddressOf(from)),
                                                    size_t{to - from} << kSliceShift, before_);
-    if (result != prim::Commitment::kDone) return result;
+    if (result != prim::Commitment::kDone) {
+      if (to <= end) return result;
+      // Perhaps without what is ahead.
+      most = end;
+      continue;
+    }
     SetBits(committed_, from, to - from, true);
     committed_slices_ += to - from;
     from = to;
@@ -530,8 +584,7 @@ ArenaCounters Arena::Counters() {
       .used_bytes = size_t{used_slices_} << kSliceShift,
       .dirty_bytes = size_t{dirty_slices_} << kSliceShift,
       .metadata_bytes = slice_range_.committed_bytes() + span_range_.committed_bytes() +
-                        dirty_range_.committed_bytes() + committed_range_.committed_bytes() +
-                        blocks_.committed_bytes(),
+                        bits_range_.committed_bytes() + blocks_.committed_bytes(),
   };
 }
 

@@ -489,6 +489,7 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline Run* Finish(ThreadHeap& heap, Run* run, bool
 ABSL_ATTRIBUTE_NOINLINE Run* AllocateUnusual(ThreadHeap& heap, size_t bytes, size_t alignment,
                                              RunPlacement placement) {
   if (bytes > PTRDIFF_MAX || alignment > PTRDIFF_MAX) return nullptr;
+  prim::linux_page_source.LookAtLimitsOnce();
   const bool by_level = placement == RunPlacement::kByLevel;
   const size_t page = prim::PageSize();
   RunLayout layout = LayOut(bytes, alignment, by_level ? GapSlices() : 0, page);
