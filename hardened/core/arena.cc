@@ -35,43 +35,6 @@ uint32_t GrowthSegments(uint32_t grown_slices) {
   return eighth < 1 ? 1 : eighth > kMaxGrowthSegments ? kMaxGrowthSegments : eighth;
 }
 
-// Calls `step(word, mask)` for every word of the bit range [first, first + length); stops when it
-// returns true. Returns whether it did.
-template <class Step>
-bool ForEachWord(uint64_t* bits, uint32_t first, uint32_t length, Step step) {
-  while (length > 0) {
-    const uint32_t offset = first % 64;
-    const uint32_t count = length < 64 - offset ? length : 64 - offset;
-    const uint64_t mask = (count == 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1) << offset;
-    if (step(bits[first / 64], mask)) return true;
-    first += count;
-    length -= count;
-  }
-  return false;
-}
-
-// The first slice from `slice` on, below `end`, whose bit is `value`; `end` when there is none.
-uint32_t NextWith(const uint64_t* bits, bool value, uint32_t slice, uint32_t end) {
-  while (slice < end) {
-    const uint64_t word = (value ? bits[slice / 64] : ~bits[slice / 64]) >> slice % 64;
-    if (word != 0) return std::min(slice + static_cast<uint32_t>(std::countr_zero(word)), end);
-    slice = (slice / 64 + 1) * 64;
-  }
-  return end;
-}
-
-// Returns: by how many the number of set bits changed.
-int32_t SetBits(uint64_t* bits, uint32_t first, uint32_t length, bool value) {
-  int32_t change = 0;
-  ForEachWord(bits, first, length, [&](uint64_t& word, uint64_t mask) {
-    const uint64_t updated = value ? word | mask : word & ~mask;
-    change += std::popcount(updated) - std::popcount(word);
-    word = updated;
-    return false;
-  });
-  return change;
-}
-
 }  // namespace
 
 uintptr_t Arena::RandomHint(prim::RandomStream& random) {
@@ -138,8 +101,7 @@ bool Arena::Create(prim::PageSource& pages, size_t heap_bytes, size_t block_byte
   base_ = heap.start;
   heap_bytes_ = heap_bytes;
   before_ = heap.state;
-  SetBits(committed_, 1, committed, true);
-  committed_slices_ = committed;
+  NoteCommitted(1, committed);
   return true;
 }
 
@@ -152,14 +114,16 @@ bool Arena::CreateMetadata(size_t slice_count, size_t block_bytes_per_slice,
   const size_t bits_bytes = RoundUpTo(slice_count / 8 + 8, page);
   const size_t span_bytes = RoundUpTo(slice_count * sizeof(Span), page);
   const size_t slice_bytes = RoundUpTo(slice_count * sizeof(SliceDescriptor), page);
-  const size_t block_bytes = RoundUpTo(
-      slice_count * block_bytes_per_slice + std::min(kBlockBytesFixed, (slice_count << kSliceShift) / 8), page);
+  const size_t block_bytes =
+      RoundUpTo(slice_count * block_bytes_per_slice +
+                    std::min(kBlockBytesFixed, (slice_count << kSliceShift) / 8),
+                page);
   const size_t info_bytes = RoundUpTo(BlockStore::InfoBytes(block_bytes), page);
-  const size_t metadata_bytes = 2 * page + apart_bytes + 2 * bits_bytes + span_bytes + slice_bytes +
-                                info_bytes + block_bytes;
+  const size_t metadata_bytes =
+      2 * page + apart_bytes + 2 * bits_bytes + span_bytes + slice_bytes + info_bytes + block_bytes;
   const size_t first_bytes = 2 * bits_bytes + std::min(span_bytes, kStep);
-  const Room metadata = FindRoom(
-      metadata_bytes, page, random, RandomHint(random), others, [&](const Room& room) {
+  const Room metadata =
+      FindRoom(metadata_bytes, page, random, RandomHint(random), others, [&](const Room& room) {
         return pages_->Commit(reinterpret_cast<void*>(room.start + page + apart_bytes), first_bytes,
                               room.state) == prim::Commitment::kDone;
       });
@@ -213,12 +177,7 @@ void Arena::ReleaseRooms() {
   if (before_ == prim::PageState::kReserved) {
     release(base_, heap_bytes_);
   } else if (committed_slices_ > 0) {
-    const uint32_t end = static_cast<uint32_t>(heap_bytes_ >> kSliceShift);
-    for (uint32_t from = 1; (from = NextWith(committed_, true, from, end)) < end;) {
-      const uint32_t to = NextWith(committed_, false, from, end);
-      release(AddressOf(from), size_t{to - from} << kSliceShift);
-      from = to;
-    }
+    ReleaseCommitted();
   }
   if (span_range_.before == prim::PageState::kReserved) {
     if (metadata_ != 0) release(metadata_, metadata_bytes_);
@@ -294,6 +253,47 @@ void Arena::InsertFree(uint32_t first, uint32_t length, SpanPurpose purpose) {
   index.Insert(first, length);
 }
 
+namespace {
+
+// Calls `step(word, mask)` for every word of the bit range [first, first + length); stops when it
+// returns true. Returns whether it did.
+template <class Step>
+bool ForEachWord(uint64_t* bits, uint32_t first, uint32_t length, Step step) {
+  while (length > 0) {
+    const uint32_t offset = first % 64;
+    const uint32_t count = length < 64 - offset ? length : 64 - offset;
+    const uint64_t mask = (count == 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1) << offset;
+    if (step(bits[first / 64], mask)) return true;
+    first += count;
+    length -= count;
+  }
+  return false;
+}
+
+// The first slice from `slice` on, below `end`, whose bit is `value`; `end` when there is none.
+uint32_t NextWith(const uint64_t* bits, bool value, uint32_t slice, uint32_t end) {
+  while (slice < end) {
+    const uint64_t word = (value ? bits[slice / 64] : ~bits[slice / 64]) >> slice % 64;
+    if (word != 0) return std::min(slice + static_cast<uint32_t>(std::countr_zero(word)), end);
+    slice = (slice / 64 + 1) * 64;
+  }
+  return end;
+}
+
+// Returns: by how many the number of set bits changed.
+int32_t SetBits(uint64_t* bits, uint32_t first, uint32_t length, bool value) {
+  int32_t change = 0;
+  ForEachWord(bits, first, length, [&](uint64_t& word, uint64_t mask) {
+    const uint64_t updated = value ? word | mask : word & ~mask;
+    change += std::popcount(updated) - std::popcount(word);
+    word = updated;
+    return false;
+  });
+  return change;
+}
+
+}  // namespace
+
 bool Arena::AnyDirty(uint32_t first, uint32_t length) const {
   return ForEachWord(dirty_, first, length,
                      [](uint64_t& word, uint64_t mask) { return (word & mask) != 0; });
@@ -301,6 +301,20 @@ bool Arena::AnyDirty(uint32_t first, uint32_t length) const {
 
 void Arena::SetDirty(uint32_t first, uint32_t length, bool dirty) {
   dirty_slices_ += static_cast<uint32_t>(SetBits(dirty_, first, length, dirty));
+}
+
+void Arena::NoteCommitted(uint32_t first, uint32_t slices) {
+  SetBits(committed_, first, slices, true);
+  committed_slices_ += slices;
+}
+
+void Arena::ReleaseCommitted() {
+  const uint32_t end = static_cast<uint32_t>(heap_bytes_ >> kSliceShift);
+  for (uint32_t from = 1; (from = NextWith(committed_, true, from, end)) < end;) {
+    const uint32_t to = NextWith(committed_, false, from, end);
+    pages_->Release(reinterpret_cast<void*>(AddressOf(from)), size_t{to - from} << kSliceShift);
+    from = to;
+  }
 }
 
 prim::Commitment Arena::Commit(uint32_t first, uint32_t slices, uint32_t limit) {
@@ -317,8 +331,7 @@ prim::Commitment Arena::Commit(uint32_t first, uint32_t slices, uint32_t limit) 
       most = end;
       continue;
     }
-    SetBits(committed_, from, to - from, true);
-    committed_slices_ += to - from;
+    NoteCommitted(from, to - from);
     from = to;
   }
   return prim::Commitment::kDone;

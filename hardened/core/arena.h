@@ -197,12 +197,14 @@ class Arena {
     return overlaps(base_, heap_bytes_) || overlaps(metadata_, metadata_bytes_);
   }
   void ReleaseRooms() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void ReleaseCommitted() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   enum class Growth : uint8_t { kGrown, kNoRoom, kRefused };
   Growth Grow(uint32_t slices, SpanPurpose purpose) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Commits what is not committed of the slices, and a little behind, but not from `limit` on.
   prim::Commitment Commit(uint32_t first, uint32_t slices, uint32_t limit)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void NoteCommitted(uint32_t first, uint32_t slices) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Returns: bytes uncommitted.
   size_t Uncommit(uint32_t first, uint32_t slices) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Unless too little is committed for limits to matter.

@@ -270,8 +270,8 @@ prim::RandomStream* HeapState::NewStream(DrawsInChild in_child) {
 
 void HeapState::FreezeForFork() {
   arenas_lock_.Freeze();
-  // The kernel cannot be asked in the child, and wipes the stream there. Held by this thread itself,
-  // below a signal handler, the stream may be in the middle of a draw.
+  // The kernel cannot be asked in the child, and wipes the stream there. Held by this thread
+  // itself, below a signal handler, the stream may be in the middle of a draw.
   if (random_ != nullptr && prim::CurrentSandbox() == prim::Sandbox::kEntered &&
       !arenas_lock_.IsHeld()) {
     DrawKey(*random_, fork_key_);
