@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "absl/base/attributes.h"
+#include "hardened/core/guarded_places.h"
 #include "hardened/core/heap_registry.h"
 #include "hardened/core/heap_state.h"
 #include "hardened/core/run_signposts.h"
@@ -75,7 +76,22 @@ bool RemoveTailGuard(Run& run) {
   return true;
 }
 
-// Undoes the guard of a run's data. Returns: false when it is still there.
+// Whether it was cached before the fork that made this process, and others may hand it out, too.
+bool IsOfParent(const Run& run) {
+  return heap_constants->options.delay_runs && run.generation != heap_state.generation();
+}
+
+// A list by Run::next that nobody else can reach any more.
+void ReleaseList(Run* list, uint64_t now_ms) {
+  while (list != nullptr) {
+    Run* run = list;
+    list = run->next;
+    ReleaseRun(*run, now_ms);
+  }
+}
+
+}  // namespace
+
 bool Unhold(Run& run) {
   if (!run.arena->pages().RemoveGuard(Pointer(run.pages), run.page_bytes,
                                       prim::GuardChange::kWhole)) {
@@ -86,7 +102,6 @@ bool Unhold(Run& run) {
   return true;
 }
 
-// Returns the run's span to its arena and its Run to the metadata.
 void ReleaseRun(Run& run, uint64_t now_ms) {
   Arena& arena = *run.arena;
   prim::PageSource& pages = arena.pages();
@@ -105,22 +120,6 @@ void ReleaseRun(Run& run, uint64_t now_ms) {
   // A span whose guards cannot be taken away is never used again.
   if (unguarded && renewed) arena.FreeSpan(first, /*dirty=*/true, now_ms);
 }
-
-// Whether it was cached before the fork that made this process, and others may hand it out, too.
-bool IsOfParent(const Run& run) {
-  return heap_constants->options.delay_runs && run.generation != heap_state.generation();
-}
-
-// A list by Run::next that nobody else can reach any more.
-void ReleaseList(Run* list, uint64_t now_ms) {
-  while (list != nullptr) {
-    Run* run = list;
-    list = run->next;
-    ReleaseRun(*run, now_ms);
-  }
-}
-
-}  // namespace
 
 constinit prim::Replaceable<HeldRuns> held_runs;
 constinit prim::Replaceable<HeldRuns> held_traced_runs;
@@ -155,7 +154,9 @@ bool HeldRuns::Hold(Run& run, size_t limit_bytes, uint64_t now_ms) {
     leaving = out->next;
     // Its guards stay, also that of its data, its memory is gone: the next of its size needs no
     // call for the guards at both ends.
-    if (!run_cache->Put(*out, now_ms)) ReleaseRun(*out, now_ms);
+    const bool kept =
+        out->trace != nullptr ? guarded_places->Put(*out) : run_cache->Put(*out, now_ms);
+    if (!kept) ReleaseRun(*out, now_ms);
   }
   return true;
 }
@@ -174,7 +175,8 @@ size_t HeldRuns::ReleaseAll(uint64_t now_ms) {
 }
 
 size_t ReleaseHeldRuns(uint64_t now_ms) {
-  return held_runs->ReleaseAll(now_ms) + held_traced_runs->ReleaseAll(now_ms);
+  return held_runs->ReleaseAll(now_ms) + held_traced_runs->ReleaseAll(now_ms) +
+         guarded_places->ReleaseAll(now_ms);
 }
 
 bool ReleaseReserves() {
@@ -433,7 +435,8 @@ size_t DrawFront(const RunLayout& layout, size_t alignment, prim::RandomStream& 
   return layout.front + step * random.Below(static_cast<uint32_t>(spare / step) + 1);
 }
 
-Run* MakeRun(ThreadHeap& heap, const RunLayout& layout, size_t alignment) {
+// A run without guards.
+Run* PlaceRun(ThreadHeap& heap, const RunLayout& layout, size_t alignment) {
   const ArenaSpan span =
       heap.AllocateSpan(SpanPurpose::kRuns, static_cast<uint32_t>(layout.slices),
                         layout.by_slices ? static_cast<uint32_t>(alignment >> kSliceShift) : 1,
@@ -453,14 +456,23 @@ Run* MakeRun(ThreadHeap& heap, const RunLayout& layout, size_t alignment) {
   run->slices = static_cast<uint32_t>(layout.slices);
   run->page_bytes = layout.page_bytes;
   SetSignposts(*run);
+  run->pages = SpanStart(*run) + DrawFront(layout, alignment, heap.random());
+  return run;
+}
+
+void GuardRun(Run* run) {
   const uintptr_t start = SpanStart(*run);
-  run->pages = start + DrawFront(layout, alignment, heap.random());
   run->front_guarded = run->arena->pages().InstallGuard(Pointer(start), run->pages - start,
                                                         prim::GuardChange::kWhole);
   if (guards_refused.load(std::memory_order_relaxed) == run->front_guarded) {
     guards_refused.store(!run->front_guarded, std::memory_order_relaxed);
   }
   InstallTailGuard(*run);
+}
+
+Run* MakeRun(ThreadHeap& heap, const RunLayout& layout, size_t alignment) {
+  Run* run = PlaceRun(heap, layout, alignment);
+  if (run != nullptr) GuardRun(run);
   return run;
 }
 
@@ -524,6 +536,57 @@ Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, RunPlacement 
       return Finish(heap, run, /*fresh=*/false, bytes, alignment, placement);
   }
   return AllocateUnusual(heap, bytes, alignment, placement);
+}
+
+namespace {
+
+// Makes some places for samples. Returns: one of them, or null.
+Run* MakePlaces(ThreadHeap& heap) {
+  const size_t page = prim::PageSize();
+  const RunLayout layout = LayOut(page, page, /*gap=*/0, page);
+  std::array<Run*, GuardedPlaces::kBatch> runs;
+  std::array<prim::PageRange, 2 * GuardedPlaces::kBatch> guards;
+  static_assert(guards.size() <= prim::LinuxPageSource::kMostRanges);
+  const uint32_t wanted = guarded_places->NextBatch();
+  uint32_t made = 0;
+  for (; made < wanted; ++made) {
+    Run* run = PlaceRun(heap, layout, page);
+    if (run == nullptr) break;
+    runs[made] = run;
+    const uintptr_t start = SpanStart(*run);
+    guards[2 * made] = {Pointer(start), run->pages - start};
+    guards[2 * made + 1] = {Pointer(DataEnd(*run)), SpanEnd(*run) - DataEnd(*run)};
+  }
+  if (made == 0) return nullptr;
+  const bool guarded = prim::linux_page_source.InstallGuards(std::span(guards).first(2 * made));
+  for (Run* run : std::span(runs).first(made)) {
+    run->data = run->pages;
+    Describe(*run);
+    if (guarded) {
+      run->front_guarded = run->tail_guarded = true;
+    } else {
+      GuardRun(run);
+    }
+  }
+  for (Run* run : std::span(runs).subspan(1, made - 1)) {
+    if (!guarded_places->Put(*run)) ReleaseRun(*run, prim::CoarseMilliseconds());
+  }
+  return runs[0];
+}
+
+}  // namespace
+
+Run* AllocateSampleRun(ThreadHeap& heap, size_t bytes, size_t alignment, RunPlacement placement) {
+  const size_t page = prim::PageSize();
+  if (bytes == 0 || bytes > page || alignment > page) {
+    return AllocateRun(heap, bytes, alignment, placement);
+  }
+  prim::linux_page_source.LookAtLimitsOnce();
+  Run* run = guarded_places->Take(heap.random(), GuardedPlaces::kBatch);
+  if (run == nullptr) run = MakePlaces(heap);
+  if (run == nullptr) run = guarded_places->Take(heap.random(), 1);
+  if (run == nullptr) return nullptr;
+  return Finish(heap, run, /*fresh=*/true, bytes, alignment, placement);
 }
 
 void FreeRun(Run& run, size_t hold_bytes) {

@@ -4,7 +4,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/uio.h>
 #include <time.h>
+
+#include <array>
 
 #include "absl/base/config.h"
 #include "hardened/prim/kernel.h"
@@ -18,6 +21,8 @@ namespace {
 constexpr int kGuardInstall = 102;
 constexpr int kGuardRemove = 103;
 constexpr int kDropLocked = 24;  // MADV_DONTNEED_LOCKED, Linux 5.18
+// Instead of a descriptor of the process; Linux 6.14.
+constexpr int kOwnProcess = -10001;  // PIDFD_SELF_THREAD_GROUP
 
 // ThreadSanitizer knows few addresses, and takes a wish for others as one for address 0.
 #if defined(ABSL_HAVE_THREAD_SANITIZER)
@@ -227,6 +232,37 @@ bool LinuxPageSource::RemoveGuard(void* start, size_t bytes, GuardChange change)
                                  (CurrentSandbox() == Sandbox::kEntered && MapAnew(start, bytes));
   if (removed && change == GuardChange::kWhole) Count(counters_.unguard);
   return removed;
+}
+
+bool LinuxPageSource::AdviseMany(std::span<const PageRange> ranges, int advice) {
+  if (guard_kind() != GuardKind::kAdvice || one_by_one_.load(std::memory_order_relaxed)) {
+    return false;
+  }
+  std::array<iovec, kMostRanges> vector;
+  size_t size = 0;
+  size_t bytes = 0;
+  for (const PageRange& range : ranges) {
+    vector[size++] = {range.start, range.bytes};
+    bytes += range.bytes;
+  }
+  const long done =
+      kernel::SystemCall(SYS_process_madvise, kOwnProcess, vector.data(), size, advice, 0);
+  if (done == static_cast<long>(bytes)) return true;
+  // Of locked pages it is refused here only.
+  if (kernel::IsError(done) && done != -EINVAL) one_by_one_.store(true, std::memory_order_relaxed);
+  return false;
+}
+
+bool LinuxPageSource::InstallGuards(std::span<const PageRange> ranges) {
+  if (!AdviseMany(ranges, kGuardInstall)) return false;
+  counters_.guard.fetch_add(ranges.size(), std::memory_order_relaxed);
+  return true;
+}
+
+bool LinuxPageSource::RemoveGuards(std::span<const PageRange> ranges) {
+  if (!AdviseMany(ranges, kGuardRemove)) return false;
+  counters_.unguard.fetch_add(ranges.size(), std::memory_order_relaxed);
+  return true;
 }
 
 bool LinuxPageSource::MovePages(void* from, void* to, size_t bytes) {

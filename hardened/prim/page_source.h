@@ -13,8 +13,14 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace hardened::prim {
+
+struct PageRange {
+  void* start = nullptr;
+  size_t bytes = 0;
+};
 
 // Whether a call makes or ends a guard, or moves one end of a guard that stays.
 enum class GuardChange : uint8_t { kWhole, kPart };
@@ -120,6 +126,14 @@ class LinuxPageSource final : public PageSource {
   void ExcludeFromDumps(void* start, size_t bytes) override;
   void Release(void* start, size_t bytes) override;
 
+  // Whole guards, all with one system call (process_madvise of this very process, Linux 6.14), at
+  // most kMostRanges.
+  // Returns: false where that cannot be done; then each is to be made or removed by itself,
+  // whatever was done already.
+  static constexpr size_t kMostRanges = 32;
+  bool InstallGuards(std::span<const PageRange> ranges);
+  bool RemoveGuards(std::span<const PageRange> ranges);
+
   // Takes and gives back the right to write to pages; they keep their contents.
   bool MakeWritable(void* start, size_t bytes);
   bool MakeReadOnly(void* start, size_t bytes);
@@ -150,6 +164,7 @@ class LinuxPageSource final : public PageSource {
   void Settle(GuardKind kind);
   void TryGuards();
   bool AdviseGuard(void* start, size_t bytes);
+  bool AdviseMany(std::span<const PageRange> ranges, int advice);
   void SetProtectLimit();
   uint64_t LiveGuards() const {
     return counters_.guard.load(std::memory_order_relaxed) -
@@ -159,6 +174,7 @@ class LinuxPageSource final : public PageSource {
 
   std::atomic<GuardKind> guard_kind_{GuardKind::kUnknown};
   std::atomic<bool> rationed_{false};
+  std::atomic<bool> one_by_one_{false};     // AdviseMany() was refused
   std::atomic<char> overcommit_{kNotRead};  // the first letter of the file
   // With so many live guards no further one is made by mprotect; each splits a mapping in two.
   std::atomic<uint64_t> protect_limit_{0};
