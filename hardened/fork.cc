@@ -1,5 +1,6 @@
 #include "hardened/fork.h"
 
+#include "hardened/core/guarded_places.h"
 #include "hardened/core/heap_registry.h"
 #include "hardened/core/run.h"
 #include "hardened/heap_plugs.h"
@@ -21,10 +22,12 @@ void BeforeFork() {
   core::run_cache.FreezeForFork();
   core::held_runs.FreezeForFork();
   core::held_traced_runs.FreezeForFork();
+  core::guarded_places.FreezeForFork();
 }
 
 void AfterForkInParent() {
   if (!prim::EndForkInParent()) return;
+  core::guarded_places.ThawAfterFork();
   core::held_traced_runs.ThawAfterFork();
   core::held_runs.ThawAfterFork();
   core::run_cache.ThawAfterFork();
@@ -38,6 +41,7 @@ void AfterForkInChild() {
   const bool whole = prim::MendStartInChild();
   // Where this very thread is starting the heap, it goes on with that below the signal handler.
   if (prim::ThreadIsStarting() || (whole && !core::heap_state.started())) return;
+  core::guarded_places.MendInChild();
   core::held_traced_runs.MendInChild();
   core::held_runs.MendInChild();
   core::run_cache.MendInChild();

@@ -30,6 +30,15 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline void Capture(Stack& stack) {
   stack.size = static_cast<uint32_t>(prim::CaptureStack(stack.frames));
 }
 
+Trace* NewTrace() {
+  core::Arena* arena = nullptr;
+  Trace* trace = static_cast<Trace*>(core::heap_state.AllocateMetadata(sizeof(Trace), &arena));
+  if (trace == nullptr) return nullptr;
+  samples.fetch_add(1, std::memory_order_relaxed);
+  trace->metadata_arena = arena;
+  return trace;
+}
+
 }  // namespace
 
 uint64_t DrawInterval(core::ThreadHeap& heap, uint32_t interval) {
@@ -39,18 +48,16 @@ uint64_t DrawInterval(core::ThreadHeap& heap, uint32_t interval) {
 core::Run* AllocateSample(core::ThreadHeap& heap, size_t bytes, size_t alignment) {
   if (samples.load(std::memory_order_relaxed) >= MostSamples()) return nullptr;
   const bool at_end = heap.random().Next16() % 2 == 0;
-  core::Run* run = core::AllocateRun(
+  core::Run* run = core::AllocateSampleRun(
       heap, bytes, alignment, at_end ? core::RunPlacement::kEnd : core::RunPlacement::kStart);
   if (run == nullptr) return nullptr;
-  core::Arena* arena = nullptr;
-  Trace* trace = static_cast<Trace*>(core::heap_state.AllocateMetadata(sizeof(Trace), &arena));
+  if (run->trace == nullptr) run->trace = NewTrace();
   // Without memory for it the sample has guards but no stacks.
-  if (trace != nullptr) {
-    samples.fetch_add(1, std::memory_order_relaxed);
-    trace->metadata_arena = arena;
-    Capture(trace->allocated);
+  if (run->trace != nullptr) {
+    Trace& trace = *static_cast<Trace*>(run->trace);
+    trace.freed.size = 0;
+    Capture(trace.allocated);
   }
-  run->trace = trace;
   return run;
 }
 

@@ -5,8 +5,9 @@
 //          against (start or end, at random), and any use after its free while it is held.
 // Misses:  the allocations that are not sampled; fewer bytes than the alignment (15 of malloc's)
 //          behind an end that it keeps from the guard, which the canary finds at the free.
-// Cost:    a decrement in malloc that is there anyway; for each sample two system calls, a page and
-//          a Trace.
+// Cost:    a decrement in malloc that is there anyway; for each sample the system call that guards
+//          it when it is freed, a page and a Trace. Other guards are made and removed for 16
+//          samples at once (core/guarded_places.h).
 //
 // The idea is that of Electric Fence (B. Perens, 1987), made affordable by sampling in GWP-ASan
 // (Chromium and LLVM, 2019).

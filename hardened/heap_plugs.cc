@@ -84,7 +84,7 @@ void CountHeld(const core::ThreadHeap& heap, uint64_t* slots, uint64_t* bytes) {
 
 }  // namespace
 
-constinit prim::Sealed<Features> active_features;
+HARDENED_SEALED_TOGETHER constinit prim::Sealed<Features> active_features;
 
 void ResetPlugs(core::ThreadHeap& heap, uint64_t salt) {
   HeapPlugs& plugs = PlugsOf(heap);
@@ -127,11 +127,11 @@ namespace {
 bool StartOnce(const Features& features) {
   const prim::StartGuard guard;
   if (core::heap_state.started()) return true;
-  if (!active_features.sealed()) {
+  if (!active_features.settled()) {
     Features& active = active_features.Writable();
     active = features;
     ConfigureFeatures(&active);
-    active_features.Seal();
+    active_features.Settle();
   }
   core::heap_registry.RegisterExit();
   core::CoreOptions options = active_features->core;

@@ -18,11 +18,15 @@ constexpr uint32_t kMaxGrowthSegments = 16;
 constexpr uint32_t kLargeDirtyShare = 5;
 // What is committed ahead of its use: a system call less for each slice when much is allocated. An
 // overflow of 1 MiB meets what is not committed wherever the heap ends.
+constexpr uint32_t kLeastAhead = 7;
 constexpr uint32_t kMostAhead = 15;
 constexpr uint32_t kAheadShare = 64;
 // Where memory is rationed: free slices that stay committed, and how many holes there may be.
 constexpr uint32_t kIdleSlices = 64;
 constexpr uint32_t kMostHoles = 4096;
+
+// What descriptors and spans are committed in.
+constexpr size_t kStep = 64 << 10;
 
 // Random places to try before the kernel chooses one.
 constexpr int kPlaces = 64;
@@ -42,8 +46,9 @@ uintptr_t Arena::RandomHint(prim::RandomStream& random) {
   return end / 128 + random.Next64() % (end / 2 - end / 128);
 }
 
+template <class Claim>
 Arena::Room Arena::FindRoom(size_t bytes, size_t alignment, prim::RandomStream& random,
-                            uintptr_t hint, std::span<Arena* const> others) const {
+                            uintptr_t hint, std::span<Arena* const> others, Claim claim) const {
   for (int i = 0; i < kPlaces; ++i, hint = RandomHint(random)) {
     const uintptr_t start = RoundUpTo(hint, alignment);
     if (Occupies(start, bytes) || std::any_of(others.begin(), others.end(), [=](Arena* other) {
@@ -52,64 +57,114 @@ Arena::Room Arena::FindRoom(size_t bytes, size_t alignment, prim::RandomStream& 
       continue;
     }
     void* place = pages_->Place(bytes, alignment, start);
-    if (place != nullptr) return {reinterpret_cast<uintptr_t>(place), prim::PageState::kUnmapped};
+    const Room room{reinterpret_cast<uintptr_t>(place), prim::PageState::kUnmapped};
+    if (place != nullptr && claim(room)) return room;
   }
-  return {reinterpret_cast<uintptr_t>(pages_->Reserve(bytes, alignment)),
-          prim::PageState::kReserved};
+  void* place = pages_->Reserve(bytes, alignment);
+  const Room room{reinterpret_cast<uintptr_t>(place), prim::PageState::kReserved};
+  if (place == nullptr || claim(room)) return room;
+  pages_->Release(place, bytes);
+  return Room{0, prim::PageState::kReserved};
 }
 
 bool Arena::Create(prim::PageSource& pages, size_t heap_bytes, size_t block_bytes_per_slice,
-                   prim::RandomStream& random, uintptr_t hint, std::span<Arena* const> others) {
+                   prim::RandomStream& random, uintptr_t hint, std::span<Arena* const> others,
+                   std::span<ApartPages> apart) {
   const prim::LockGuard guard(lock_);
   base_ = metadata_ = 0;
   heap_bytes_ = metadata_bytes_ = 0;
   pages_ = &pages;
-  const size_t page = prim::PageSize();
   const size_t slice_count = heap_bytes >> kSliceShift;
   if (slice_count >= kRefusedSpan) return false;
-
-  const Room heap = FindRoom(heap_bytes, kSegmentSize, random, hint, others);
-  if (heap.start == 0) return false;
+  for (ApartPages& room : apart) room.start = nullptr;
+  const auto fail = [&] {
+    for (const ApartPages& room : apart) {
+      const bool own = room.start != nullptr && span_range_.before == prim::PageState::kUnmapped;
+      if (own) pages.Release(room.start, RoundUpTo(room.bytes, prim::PageSize()));
+    }
+    ReleaseRooms();
+    return false;
+  };
+  if (!CreateMetadata(slice_count, block_bytes_per_slice, random, others, apart)) return fail();
+  // What will be used first shows whether anybody is there.
+  uint32_t committed = 0;
+  const auto claim = [&](const Room& room) {
+    for (const uint32_t slices : {1 + kLeastAhead, 1u}) {
+      if (pages.Commit(reinterpret_cast<void*>(room.start + kSliceSize),
+                       size_t{slices} << kSliceShift, room.state) == prim::Commitment::kDone) {
+        committed = slices;
+        return true;
+      }
+    }
+    return false;
+  };
+  const Room heap = FindRoom(heap_bytes, kSegmentSize, random, hint, others, claim);
+  if (heap.start == 0) return fail();
   base_ = heap.start;
   heap_bytes_ = heap_bytes;
   before_ = heap.state;
+  NoteCommitted(1, committed);
+  return true;
+}
 
-  const size_t slice_bytes = RoundUpTo(slice_count * sizeof(SliceDescriptor), page);
-  const size_t span_bytes = RoundUpTo(slice_count * sizeof(Span), page);
+bool Arena::CreateMetadata(size_t slice_count, size_t block_bytes_per_slice,
+                           prim::RandomStream& random, std::span<Arena* const> others,
+                           std::span<ApartPages> apart) {
+  const size_t page = prim::PageSize();
+  size_t apart_bytes = 0;
+  for (const ApartPages& pages : apart) apart_bytes += RoundUpTo(pages.bytes, page) + page;
   const size_t bits_bytes = RoundUpTo(slice_count / 8 + 8, page);
-  const size_t block_bytes = RoundUpTo(
-      slice_count * block_bytes_per_slice + std::min(kBlockBytesFixed, heap_bytes / 8), page);
+  const size_t span_bytes = RoundUpTo(slice_count * sizeof(Span), page);
+  const size_t slice_bytes = RoundUpTo(slice_count * sizeof(SliceDescriptor), page);
+  const size_t block_bytes =
+      RoundUpTo(slice_count * block_bytes_per_slice +
+                    std::min(kBlockBytesFixed, (slice_count << kSliceShift) / 8),
+                page);
   const size_t info_bytes = RoundUpTo(BlockStore::InfoBytes(block_bytes), page);
   const size_t metadata_bytes =
-      2 * page + slice_bytes + span_bytes + 2 * bits_bytes + info_bytes + block_bytes;
-  const Room metadata = FindRoom(metadata_bytes, page, random, RandomHint(random), others);
+      2 * page + apart_bytes + 2 * bits_bytes + span_bytes + slice_bytes + info_bytes + block_bytes;
+  const size_t first_bytes = 2 * bits_bytes + std::min(span_bytes, kStep);
+  const Room metadata =
+      FindRoom(metadata_bytes, page, random, RandomHint(random), others, [&](const Room& room) {
+        return pages_->Commit(reinterpret_cast<void*>(room.start + page + apart_bytes), first_bytes,
+                              room.state) == prim::Commitment::kDone;
+      });
+  if (metadata.start == 0) return false;
   metadata_ = metadata.start;
   metadata_bytes_ = metadata_bytes;
 
   uintptr_t next = metadata_ + page;
-  const auto carve = [&](size_t bytes) {
-    const CommittedRange range{next, next, next + bytes, metadata.state};
+  const auto carve = [&](size_t bytes, size_t committed = 0) {
+    const CommittedRange range{next, next + committed, next + bytes, metadata.state};
     next += bytes;
     return range;
   };
+  const uintptr_t apart_start = next;
+  next += apart_bytes;
+  dirty_ = reinterpret_cast<uint64_t*>(next);
+  committed_ = reinterpret_cast<uint64_t*>(next + bits_bytes);
+  bits_range_ = carve(2 * bits_bytes, 2 * bits_bytes);
+  span_range_ = carve(span_bytes, first_bytes - 2 * bits_bytes);
+  spans_ = reinterpret_cast<Span*>(span_range_.start);
   slice_range_ = carve(slice_bytes);
   slice_range_.before = prim::PageState::kReadable;
-  span_range_ = carve(span_bytes);
-  dirty_range_ = carve(bits_bytes);
-  committed_range_ = carve(bits_bytes);
   const CommittedRange info_range = carve(info_bytes);
-  blocks_.Initialise(pages, info_range, carve(block_bytes));
-  if (metadata_ == 0 || !pages.MakeReadable(reinterpret_cast<void*>(slice_range_.start),
-                                            slice_bytes, metadata.state)) {
-    ReleaseRooms();
+  blocks_.Initialise(*pages_, info_range, carve(block_bytes));
+  if (!pages_->MakeReadable(reinterpret_cast<void*>(slice_range_.start), slice_bytes,
+                            metadata.state)) {
     return false;
   }
-  pages.ExcludeFromDumps(reinterpret_cast<void*>(slice_range_.start), slice_bytes);
-
   slices_ = reinterpret_cast<SliceDescriptor*>(slice_range_.start);
-  spans_ = reinterpret_cast<Span*>(span_range_.start);
-  dirty_ = reinterpret_cast<uint64_t*>(dirty_range_.start);
-  committed_ = reinterpret_cast<uint64_t*>(committed_range_.start);
+  next = apart_start;
+  for (ApartPages& pages : apart) {
+    CommittedRange range = carve(RoundUpTo(pages.bytes, page));
+    next += page;
+    if (range.start == range.end) continue;
+    if (!range.Ensure(*pages_, range.end, page, /*exclude=*/false)) return false;
+    pages.start = reinterpret_cast<void*>(range.start);
+  }
+  const uintptr_t end = blocks_.CommitFirst();
+  pages_->ExcludeFromDumps(reinterpret_cast<void*>(metadata_), end - metadata_);
   for (int i = 0; i < kSpanPurposes; ++i) {
     indexes_[static_cast<size_t>(i)].Reset(spans_, static_cast<SpanPurpose>(i));
   }
@@ -124,15 +179,13 @@ void Arena::ReleaseRooms() {
   if (before_ == prim::PageState::kReserved) {
     release(base_, heap_bytes_);
   } else if (committed_slices_ > 0) {
-    release(AddressOf(1), size_t{grown_slices_ - 1} << kSliceShift);
+    ReleaseCommitted();
   }
   if (span_range_.before == prim::PageState::kReserved) {
     if (metadata_ != 0) release(metadata_, metadata_bytes_);
-  } else {
+  } else if (metadata_ != 0) {
+    release(bits_range_.start, bits_range_.committed_bytes() + span_range_.committed_bytes());
     if (slices_ != nullptr) release(slice_range_.start, slice_range_.end - slice_range_.start);
-    for (const CommittedRange* range : {&span_range_, &dirty_range_, &committed_range_}) {
-      release(range->start, range->committed_bytes());
-    }
     blocks_.Release();
   }
   base_ = metadata_ = 0;
@@ -170,12 +223,8 @@ Arena::Growth Arena::Grow(uint32_t slices, SpanPurpose purpose) {
     if (end < least) end = least;
     if (end > total) end = total;
     // One more span than slices: the walk may look at the slice behind the last.
-    constexpr size_t kStep = 64 << 10;
-    const size_t bits_bytes = (end / 64 + 1) * sizeof(uint64_t);
     if (!slice_range_.Ensure(*pages_, slice_range_.start + end * sizeof(SliceDescriptor), kStep) ||
-        !span_range_.Ensure(*pages_, span_range_.start + end * sizeof(Span), kStep) ||
-        !dirty_range_.Ensure(*pages_, dirty_range_.start + bits_bytes, kStep) ||
-        !committed_range_.Ensure(*pages_, committed_range_.start + bits_bytes, kStep)) {
+        !span_range_.Ensure(*pages_, span_range_.start + end * sizeof(Span), kStep)) {
       continue;
     }
     if (grown == 0) IndexOf(purpose).Mark(0, 1, SpanState::kUsed);
@@ -269,17 +318,35 @@ bool Arena::TakeDirty(uint32_t first, uint32_t slices, uint32_t committed) {
   return dirty == 0;
 }
 
+void Arena::NoteCommitted(uint32_t first, uint32_t slices) {
+  SetBits(committed_, first, slices, true);
+  committed_slices_ += slices;
+}
+
+void Arena::ReleaseCommitted() {
+  const uint32_t end = static_cast<uint32_t>(heap_bytes_ >> kSliceShift);
+  for (uint32_t from = 1; (from = NextWith(committed_, true, from, end)) < end;) {
+    const uint32_t to = NextWith(committed_, false, from, end);
+    pages_->Release(reinterpret_cast<void*>(AddressOf(from)), size_t{to - from} << kSliceShift);
+    from = to;
+  }
+}
+
 prim::Commitment Arena::Commit(uint32_t first, uint32_t slices, uint32_t limit) {
   const uint32_t end = first + slices;
-  const uint32_t ahead = std::min(committed_slices_ / kAheadShare, kMostAhead);
-  const uint32_t most = std::min(end + ahead, limit);
+  const uint32_t ahead = std::clamp(committed_slices_ / kAheadShare, kLeastAhead, kMostAhead);
+  uint32_t most = std::min(end + ahead, limit);
   for (uint32_t from = first; (from = NextWith(committed_, false, from, end)) < end;) {
     const uint32_t to = NextWith(committed_, true, from, most);
     const prim::Commitment result = pages_->Commit(reinterpret_cast<void*>(AddressOf(from)),
                                                    size_t{to - from} << kSliceShift, before_);
-    if (result != prim::Commitment::kDone) return result;
-    SetBits(committed_, from, to - from, true);
-    committed_slices_ += to - from;
+    if (result != prim::Commitment::kDone) {
+      if (to <= end) return result;
+      // Perhaps without what is ahead.
+      most = end;
+      continue;
+    }
+    NoteCommitted(from, to - from);
     from = to;
   }
   return prim::Commitment::kDone;
@@ -556,8 +623,7 @@ ArenaCounters Arena::Counters() {
       .used_bytes = size_t{used_slices_} << kSliceShift,
       .dirty_bytes = size_t{dirty_slices_} << kSliceShift,
       .metadata_bytes = slice_range_.committed_bytes() + span_range_.committed_bytes() +
-                        dirty_range_.committed_bytes() + committed_range_.committed_bytes() +
-                        blocks_.committed_bytes(),
+                        bits_range_.committed_bytes() + blocks_.committed_bytes(),
   };
 }
 

@@ -3,7 +3,7 @@
 // An arena has two places in the address space, at unrelated random addresses. The first is the
 // heap itself: slices of 64 KiB. The second is metadata, out of core dumps:
 //
-//   page | slice descriptors | spans | bits of slices | block store (slabs, runs, heaps) | page
+//   page | [pages apart | page] | bits of slices | spans | slice descriptors | block store | page
 //
 // Nothing is mapped there but what is in use: the kernel, RLIMIT_AS and emulators see no more than
 // that, and a limit that is set later holds. Where addresses cannot be chosen (some sanitizers,
@@ -13,7 +13,7 @@
 // kernel's zero page), so the free walk may look up any address of the heap.
 //
 // The arena grows in whole segments, which settles what their slices are for; the memory of a slice
-// is committed when it is handed out, and a little ahead (at most 15 slices): what was never handed
+// is committed when it is handed out, and a little ahead (7 to 15 slices): what was never handed
 // out cannot be accessed.
 //
 // The slices of an arena are partitioned into spans, free or used. Free neighbours of one purpose
@@ -67,6 +67,12 @@ struct ArenaCounters {
   size_t metadata_bytes = 0;   // committed metadata
 };
 
+// Pages in the place of an arena's metadata, between two pages without access.
+struct ApartPages {
+  size_t bytes = 0;
+  void* start = nullptr;
+};
+
 class Arena {
  public:
   constexpr Arena() = default;
@@ -77,13 +83,16 @@ class Arena {
   // Returns: false when the address space does not allow it; the arena is then unusable.
   // `block_bytes_per_slice` is how much room for blocks of metadata comes with each slice.
   bool Create(prim::PageSource& pages, size_t heap_bytes, size_t block_bytes_per_slice,
-              prim::RandomStream& random, std::span<Arena* const> others = {}) {
-    return Create(pages, heap_bytes, block_bytes_per_slice, random, RandomHint(random), others);
+              prim::RandomStream& random, std::span<Arena* const> others = {},
+              std::span<ApartPages> apart = {}) {
+    return Create(pages, heap_bytes, block_bytes_per_slice, random, RandomHint(random), others,
+                  apart);
   }
   // The same with the heap at `hint`, where that is free. The places of `others` are not, whatever
-  // is mapped there.
+  // is mapped there. Commits `apart` besides.
   bool Create(prim::PageSource& pages, size_t heap_bytes, size_t block_bytes_per_slice,
-              prim::RandomStream& random, uintptr_t hint, std::span<Arena* const> others = {});
+              prim::RandomStream& random, uintptr_t hint, std::span<Arena* const> others = {},
+              std::span<ApartPages> apart = {}) ABSL_LOCKS_EXCLUDED(lock_);
   // Commits the whole heap as one free span, so that no later request sees the arena grow.
   // Requires: nothing was allocated. Returns: false when the kernel refuses.
   bool CommitAll() ABSL_LOCKS_EXCLUDED(lock_);
@@ -193,10 +202,14 @@ class Arena {
     prim::PageState state;
   };
   static uintptr_t RandomHint(prim::RandomStream& random);
-  // At `hint` or another random place, in no place of this arena and `others`. start is 0 when
-  // there is none.
+  // At `hint` or another random place, in no place of this arena and `others`, where claim(room)
+  // succeeds, which maps something there. start is 0 when there is none.
+  template <class Claim>
   Room FindRoom(size_t bytes, size_t alignment, prim::RandomStream& random, uintptr_t hint,
-                std::span<Arena* const> others) const;
+                std::span<Arena* const> others, Claim claim) const;
+  bool CreateMetadata(size_t slice_count, size_t block_bytes_per_slice, prim::RandomStream& random,
+                      std::span<Arena* const> others, std::span<ApartPages> apart)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Whether the range overlaps one of the arena's places.
   bool Occupies(uintptr_t start, size_t bytes) const {
     const auto overlaps = [=](uintptr_t place, size_t length) {
@@ -205,12 +218,14 @@ class Arena {
     return overlaps(base_, heap_bytes_) || overlaps(metadata_, metadata_bytes_);
   }
   void ReleaseRooms() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void ReleaseCommitted() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   enum class Growth : uint8_t { kGrown, kNoRoom, kRefused };
   Growth Grow(uint32_t slices, SpanPurpose purpose) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Commits what is not committed of the slices, and a little behind, but not from `limit` on.
   prim::Commitment Commit(uint32_t first, uint32_t slices, uint32_t limit)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void NoteCommitted(uint32_t first, uint32_t slices) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Returns: bytes uncommitted.
   size_t Uncommit(uint32_t first, uint32_t slices) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Unless too little is committed for limits to matter.
@@ -265,10 +280,9 @@ class Arena {
   // Bits of slices.
   uint64_t* dirty_ ABSL_GUARDED_BY(lock_) = nullptr;
   uint64_t* committed_ ABSL_GUARDED_BY(lock_) = nullptr;
-  CommittedRange slice_range_ ABSL_GUARDED_BY(lock_);
+  CommittedRange bits_range_ ABSL_GUARDED_BY(lock_);
   CommittedRange span_range_ ABSL_GUARDED_BY(lock_);
-  CommittedRange dirty_range_ ABSL_GUARDED_BY(lock_);
-  CommittedRange committed_range_ ABSL_GUARDED_BY(lock_);
+  CommittedRange slice_range_ ABSL_GUARDED_BY(lock_);
   BlockStore blocks_ ABSL_GUARDED_BY(lock_);
   SpanIndex& IndexOf(SpanPurpose purpose) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
     return indexes_[static_cast<size_t>(purpose)];

@@ -12,10 +12,12 @@ namespace {
 
 // What is committed at once.
 constexpr size_t kCommitStep = 256 << 10;
+// For the heap of a thread and its plugs.
+constexpr size_t kFirstStep = 512 << 10;
 
 }  // namespace
 
-bool CommittedRange::Ensure(prim::PageSource& pages, uintptr_t up_to, size_t chunk) {
+bool CommittedRange::Ensure(prim::PageSource& pages, uintptr_t up_to, size_t chunk, bool exclude) {
   if (up_to <= committed_end) return true;
   if (up_to > end) return false;
   const size_t page = prim::PageSize();
@@ -26,7 +28,7 @@ bool CommittedRange::Ensure(prim::PageSource& pages, uintptr_t up_to, size_t chu
     const size_t bytes = target - committed_end;
     if (pages.Commit(fresh, bytes, before) != prim::Commitment::kDone) continue;
     // What is readable is excluded already.
-    if (before != prim::PageState::kReadable) pages.ExcludeFromDumps(fresh, bytes);
+    if (exclude && before != prim::PageState::kReadable) pages.ExcludeFromDumps(fresh, bytes);
     committed_end = target;
     return true;
   }
@@ -48,6 +50,12 @@ void BlockStore::Release() {
     if (range->committed_bytes() == 0) continue;
     pages_->Release(reinterpret_cast<void*>(range->start), range->committed_bytes());
   }
+}
+
+uintptr_t BlockStore::CommitFirst() {
+  info_.Ensure(*pages_, info_.start + 1, kCommitStep, /*exclude=*/false);
+  blocks_.Ensure(*pages_, blocks_.start + 1, kFirstStep, /*exclude=*/false);
+  return blocks_.committed_end;
 }
 
 void BlockStore::Link(uint32_t number, uint32_t& list) {

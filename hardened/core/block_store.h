@@ -26,8 +26,9 @@ struct CommittedRange {
   prim::PageState before = prim::PageState::kUnmapped;
 
   // Commits up to `up_to`, if possible up to the next multiple of `chunk` bytes, kept out of core
-  // dumps. Returns: false when it lies beyond the range, or when the kernel refuses.
-  bool Ensure(prim::PageSource& pages, uintptr_t up_to, size_t chunk);
+  // dumps unless the caller does that. Returns: false when it lies beyond the range, or when the
+  // kernel refuses.
+  bool Ensure(prim::PageSource& pages, uintptr_t up_to, size_t chunk, bool exclude = true);
   size_t committed_bytes() const { return committed_end - start; }
 };
 
@@ -42,6 +43,10 @@ class BlockStore {
   // `info` has InfoBytes() of `blocks`. Both read as zero where they are committed.
   void Initialise(prim::PageSource& pages, const CommittedRange& info,
                   const CommittedRange& blocks);
+
+  // Commits what the first blocks need, if the kernel lets it.
+  // Returns: the end of what the caller has to keep out of core dumps.
+  uintptr_t CommitFirst();
 
   // A zeroed block, 64-byte aligned. Null when there is no room, or when the kernel refuses.
   void* Allocate(size_t bytes);

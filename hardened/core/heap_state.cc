@@ -35,12 +35,15 @@ uint64_t LinkKey(prim::RandomStream& random) {
 
 }  // namespace
 
-constinit prim::Sealed<HeapConstants> heap_constants;
+HARDENED_SEALED_TOGETHER constinit prim::Sealed<HeapConstants> heap_constants;
 constinit HeapState heap_state;
 
 bool HeapState::Start(const CoreOptions& options, const char* level, bool (*before_first_use)()) {
   // After an attempt that failed late, the arena is there already.
-  if (arena_count_.load(std::memory_order_relaxed) == 0 && !MakeFirstArena(options)) return false;
+  if (arena_count_.load(std::memory_order_relaxed) == 0 &&
+      !MakeFirstArena(options, before_first_use == nullptr ? 0 : prim::PageSize())) {
+    return false;
+  }
   if (before_first_use != nullptr && !before_first_use()) return false;
   first_arena_.set_purge_policy(options.purge);
   HeapConstants& constants = heap_constants.Writable();
@@ -57,24 +60,20 @@ bool HeapState::Start(const CoreOptions& options, const char* level, bool (*befo
     constants.options.run_hold_bytes =
         std::min(options.run_hold_bytes, constants.cage_bytes / kHeldShare);
   }
-  prim::linux_page_source.LookAtLimits();
-  if (prim::linux_page_source.rationed()) constants.options.run_gap_slices = 0;
   {
     const prim::LockGuard guard(arenas_lock_);
     constants.link_keys.pad_key = LinkKey(*random_);
     constants.link_keys.tag_key = LinkKey(*random_);
   }
-  heap_constants.Seal();
+  heap_constants.Settle();
+  prim::SealSettled();
   // Pairs with the acquire load in started().
   started_.store(true, std::memory_order_release);
   return true;
 }
 
-bool HeapState::MakeFirstArena(const CoreOptions& options) {
+bool HeapState::MakeFirstArena(const CoreOptions& options, size_t secret_bytes) {
   const prim::LockGuard guard(arenas_lock_);
-  prim::linux_page_source.SettleGuards();
-  if (random_ == nullptr) random_ = stream_store_.Take();
-  if (random_ == nullptr) return false;
   // Where metadata lies and, later, the link keys.
   prim::linux_page_source.ExcludeFromDumps(this, sizeof(*this));
   prim::linux_page_source.ExcludeFromDumps(&heap_constants, sizeof(heap_constants));
@@ -85,13 +84,25 @@ bool HeapState::MakeFirstArena(const CoreOptions& options) {
   } else {
     prim::FillEntropy(key);
   }
-  random_->Seed(key, 0);
+  // Draws the places, before there is one for the process stream.
+  prim::RandomStream random;
+  random.Seed(key, 0);
+  std::array<ApartPages, 2> apart = {
+      {{.bytes = secret_bytes}, {.bytes = prim::StreamStore::kFirstBytes}}};
   const size_t limit = std::max(prim::ResourceLimit(RLIMIT_AS), kSegmentSize);
   size_t bytes = limit < kLargestCage ? std::bit_floor(limit) : kLargestCage;
-  while (!first_arena_.Create(prim::linux_page_source, bytes, kBlockBytesPerSlice, *random_)) {
+  while (!first_arena_.Create(prim::linux_page_source, bytes, kBlockBytesPerSlice, random, {},
+                              apart)) {
     bytes /= 2;
     if (bytes < kSegmentSize) return false;
   }
+  secret_page_ = apart[0].start;
+  stream_store_.Adopt(apart[1].start, apart[1].bytes);
+  random_ = stream_store_.Take();
+  DrawKey(random, key);
+  random_->Seed(key, 0);
+  random.Forget();
+  explicit_bzero(key, sizeof(key));
   arenas_[0] = &first_arena_;
   MakeSpareArena(first_arena_);
   arena_count_.store(1, std::memory_order_release);
@@ -228,13 +239,14 @@ ArenaCounters HeapState::Counters() {
 void HeapState::SeedStream(prim::RandomStream& random) {
   const prim::LockGuard guard(arenas_lock_);
   std::byte key[prim::RandomStream::kKeyBytes];
-  DrawKey(key);
+  DrawKey(*random_, key);
   random.Seed(key, ++streams_);
 }
 
-void HeapState::DrawKey(std::span<std::byte, prim::RandomStream::kKeyBytes> out) {
+void HeapState::DrawKey(prim::RandomStream& random,
+                        std::span<std::byte, prim::RandomStream::kKeyBytes> out) {
   for (size_t i = 0; i < out.size(); i += sizeof(uint64_t)) {
-    const uint64_t word = random_->Next64();
+    const uint64_t word = random.Next64();
     __builtin_memcpy(&out[i], &word, sizeof(word));
   }
 }
@@ -258,11 +270,11 @@ prim::RandomStream* HeapState::NewStream(DrawsInChild in_child) {
 
 void HeapState::FreezeForFork() {
   arenas_lock_.Freeze();
-  // The kernel cannot be asked in the child, and wipes the stream there. Held by this thread itself,
-  // below a signal handler, the stream may be in the middle of a draw.
+  // The kernel cannot be asked in the child, and wipes the stream there. Held by this thread
+  // itself, below a signal handler, the stream may be in the middle of a draw.
   if (random_ != nullptr && prim::CurrentSandbox() == prim::Sandbox::kEntered &&
       !arenas_lock_.IsHeld()) {
-    DrawKey(fork_key_);
+    DrawKey(*random_, fork_key_);
   }
   const uint32_t count = arena_count_.load(std::memory_order_relaxed);
   for (uint32_t i = 0; i < count; ++i) arenas_[i]->lock().Freeze();

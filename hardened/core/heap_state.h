@@ -110,9 +110,12 @@ struct ArenaSpan {
 class alignas(4096) HeapState {
  public:
   // Makes the first arena and seals the constants. `level` names the level in reports.
-  // `before_first_use` (may be null) is called last; it may seed streams. Once in a process.
+  // `before_first_use` (may be null) is called last; it may seed streams and fill secret_page().
+  // Once in a process.
   // Returns: false when not even a small cage can be had; another call may try again.
   bool Start(const CoreOptions& options, const char* level, bool (*before_first_use)());
+  // Where there is a before_first_use: a page in the metadata, between two without access.
+  void* secret_page() const { return secret_page_; }
   bool started() const {
     // Pairs with the release store at the end of Start().
     return started_.load(std::memory_order_acquire);
@@ -173,12 +176,13 @@ class alignas(4096) HeapState {
   std::span<Arena* const> Arenas() const {
     return {arenas_.data(), arena_count_.load(std::memory_order_relaxed)};
   }
-  void DrawKey(std::span<std::byte, prim::RandomStream::kKeyBytes> out)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
+  static void DrawKey(prim::RandomStream& random,
+                      std::span<std::byte, prim::RandomStream::kKeyBytes> out);
   // Files `arena`, which is the spare one, and makes another.
   void AddSpareArena(Arena& arena, uint32_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
   void MakeSpareArena(Arena& source) ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
-  bool MakeFirstArena(const CoreOptions& options) ABSL_LOCKS_EXCLUDED(arenas_lock_);
+  bool MakeFirstArena(const CoreOptions& options, size_t secret_bytes)
+      ABSL_LOCKS_EXCLUDED(arenas_lock_);
   // Adds an arena of at least `least_bytes`, unless there are more than `seen` already.
   // Returns: whether there is one to try that the caller has not seen.
   bool AddArena(size_t least_bytes, bool for_metadata, uint32_t seen)
@@ -188,6 +192,7 @@ class alignas(4096) HeapState {
 
   std::atomic<bool> started_{false};
   Arena first_arena_;
+  void* secret_page_ = nullptr;
   prim::Lock arenas_lock_;  // before any Arena::lock()
   prim::StreamStore stream_store_ ABSL_GUARDED_BY(arenas_lock_);
   // The process stream; null before the start.

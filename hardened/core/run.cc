@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "absl/base/attributes.h"
+#include "hardened/core/guarded_places.h"
 #include "hardened/core/heap_registry.h"
 #include "hardened/core/heap_state.h"
 #include "hardened/core/hold_budget.h"
@@ -116,6 +117,22 @@ bool Guard(Run& run) {
   return true;
 }
 
+// Whether it was cached before the fork that made this process, and others may hand it out, too.
+bool IsOfParent(const Run& run) {
+  return heap_constants->options.delay_runs && run.generation != heap_state.generation();
+}
+
+// A list by Run::next that nobody else can reach any more.
+void ReleaseList(Run* list, uint64_t now_ms) {
+  while (list != nullptr) {
+    Run* run = list;
+    list = run->next;
+    ReleaseRun(*run, now_ms);
+  }
+}
+
+}  // namespace
+
 // Makes a run's data accessible. Returns: false when it is not.
 bool Unhold(Run& run) {
   prim::PageSource& pages = run.arena->pages();
@@ -133,7 +150,6 @@ bool Unhold(Run& run) {
   return true;
 }
 
-// Returns the run's span to its arena and its Run to the metadata.
 void ReleaseRun(Run& run, uint64_t now_ms) {
   Arena& arena = *run.arena;
   prim::PageSource& pages = arena.pages();
@@ -154,22 +170,6 @@ void ReleaseRun(Run& run, uint64_t now_ms) {
   // A span whose guards cannot be taken away is never used again.
   if (unguarded && renewed) arena.FreeSpan(first, /*dirty=*/!was_guarded, now_ms);
 }
-
-// Whether it was cached before the fork that made this process, and others may hand it out, too.
-bool IsOfParent(const Run& run) {
-  return heap_constants->options.delay_runs && run.generation != heap_state.generation();
-}
-
-// A list by Run::next that nobody else can reach any more.
-void ReleaseList(Run* list, uint64_t now_ms) {
-  while (list != nullptr) {
-    Run* run = list;
-    list = run->next;
-    ReleaseRun(*run, now_ms);
-  }
-}
-
-}  // namespace
 
 constinit prim::Replaceable<HeldRuns> held_runs;
 constinit prim::Replaceable<HeldRuns> held_traced_runs;
@@ -200,7 +200,9 @@ void LeaveHeld(Run* leaving, uint64_t now_ms) {
     Run* out = leaving;
     leaving = out->next;
     // Its guards stay, and its data is held until it is handed out.
-    if (!run_cache->Put(*out, now_ms)) ReleaseRun(*out, now_ms);
+    const bool kept =
+        out->trace != nullptr ? guarded_places->Put(*out) : run_cache->Put(*out, now_ms);
+    if (!kept) ReleaseRun(*out, now_ms);
   }
 }
 
@@ -290,7 +292,8 @@ size_t HeldRuns::ReleaseAll(uint64_t now_ms) {
 }
 
 size_t ReleaseHeldRuns(uint64_t now_ms) {
-  return held_runs->ReleaseAll(now_ms) + held_traced_runs->ReleaseAll(now_ms);
+  return held_runs->ReleaseAll(now_ms) + held_traced_runs->ReleaseAll(now_ms) +
+         guarded_places->ReleaseAll(now_ms);
 }
 
 bool ReleaseReserves() {
@@ -563,7 +566,8 @@ size_t DrawFront(const RunLayout& layout, size_t alignment, prim::RandomStream& 
   return layout.front + step * random.Below(static_cast<uint32_t>(spare / step) + 1);
 }
 
-Run* MakeRun(ThreadHeap& heap, const RunLayout& layout, size_t alignment) {
+// A run without guards.
+Run* PlaceRun(ThreadHeap& heap, const RunLayout& layout, size_t alignment) {
   const ArenaSpan span =
       heap.AllocateSpan(SpanPurpose::kRuns, static_cast<uint32_t>(layout.slices),
                         layout.by_slices ? static_cast<uint32_t>(alignment >> kSliceShift) : 1,
@@ -583,14 +587,23 @@ Run* MakeRun(ThreadHeap& heap, const RunLayout& layout, size_t alignment) {
   run->slices = static_cast<uint32_t>(layout.slices);
   run->page_bytes = layout.page_bytes;
   SetSignposts(*run);
+  run->pages = SpanStart(*run) + DrawFront(layout, alignment, heap.random());
+  return run;
+}
+
+void GuardRun(Run* run) {
   const uintptr_t start = SpanStart(*run);
-  run->pages = start + DrawFront(layout, alignment, heap.random());
   run->front_guarded = run->arena->pages().InstallGuard(Pointer(start), run->pages - start,
                                                         prim::GuardChange::kWhole);
   if (guards_refused.load(std::memory_order_relaxed) == run->front_guarded) {
     guards_refused.store(!run->front_guarded, std::memory_order_relaxed);
   }
   InstallTailGuard(*run);
+}
+
+Run* MakeRun(ThreadHeap& heap, const RunLayout& layout, size_t alignment) {
+  Run* run = PlaceRun(heap, layout, alignment);
+  if (run != nullptr) GuardRun(run);
   return run;
 }
 
@@ -620,6 +633,7 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline Run* Finish(ThreadHeap& heap, Run* run, bool
 ABSL_ATTRIBUTE_NOINLINE Run* AllocateUnusual(ThreadHeap& heap, size_t bytes, size_t alignment,
                                              RunPlacement placement) {
   if (bytes > PTRDIFF_MAX || alignment > PTRDIFF_MAX) return nullptr;
+  prim::linux_page_source.LookAtLimitsOnce();
   const bool by_level = IsByLevel(placement);
   const size_t page = prim::PageSize();
   RunLayout layout = LayOut(bytes, alignment, by_level ? GapSlices() : 0, page);
@@ -675,7 +689,54 @@ bool HoldByRate(Run& run, ThreadHeap* heap, size_t hold_bytes, uint64_t now_ms) 
          (AdmitsGuard(run, now_ms) && held_runs->Hold(run, hold_bytes, now_ms));
 }
 
+// Makes some places for samples. Returns: one of them, or null.
+Run* MakePlaces(ThreadHeap& heap) {
+  const size_t page = prim::PageSize();
+  const RunLayout layout = LayOut(page, page, /*gap=*/0, page);
+  std::array<Run*, GuardedPlaces::kBatch> runs;
+  std::array<prim::PageRange, 2 * GuardedPlaces::kBatch> guards;
+  static_assert(guards.size() <= prim::LinuxPageSource::kMostRanges);
+  const uint32_t wanted = guarded_places->NextBatch();
+  uint32_t made = 0;
+  for (; made < wanted; ++made) {
+    Run* run = PlaceRun(heap, layout, page);
+    if (run == nullptr) break;
+    runs[made] = run;
+    const uintptr_t start = SpanStart(*run);
+    guards[2 * made] = {Pointer(start), run->pages - start};
+    guards[2 * made + 1] = {Pointer(DataEnd(*run)), SpanEnd(*run) - DataEnd(*run)};
+  }
+  if (made == 0) return nullptr;
+  const bool guarded = prim::linux_page_source.InstallGuards(std::span(guards).first(2 * made));
+  for (Run* run : std::span(runs).first(made)) {
+    run->data = run->pages;
+    Describe(*run);
+    if (guarded) {
+      run->front_guarded = run->tail_guarded = true;
+    } else {
+      GuardRun(run);
+    }
+  }
+  for (Run* run : std::span(runs).subspan(1, made - 1)) {
+    if (!guarded_places->Put(*run)) ReleaseRun(*run, prim::CoarseMilliseconds());
+  }
+  return runs[0];
+}
+
 }  // namespace
+
+Run* AllocateSampleRun(ThreadHeap& heap, size_t bytes, size_t alignment, RunPlacement placement) {
+  const size_t page = prim::PageSize();
+  if (bytes == 0 || bytes > page || alignment > page) {
+    return AllocateRun(heap, bytes, alignment, placement);
+  }
+  prim::linux_page_source.LookAtLimitsOnce();
+  Run* run = guarded_places->Take(heap.random(), GuardedPlaces::kBatch);
+  if (run == nullptr) run = MakePlaces(heap);
+  if (run == nullptr) run = guarded_places->Take(heap.random(), 1);
+  if (run == nullptr) return nullptr;
+  return Finish(heap, run, /*fresh=*/true, bytes, alignment, placement);
+}
 
 void FreeRun(Run& run, size_t hold_bytes) {
   ThreadHeap* const heap = HasHeap() ? static_cast<ThreadHeap*>(current_heap) : nullptr;

@@ -81,6 +81,13 @@ struct Run {
   size_t capacity() const { return pages + page_bytes - data; }
 };
 
+// Gives the run back to its arena, and what belongs to it to the metadata. `now_ms` is a coarse
+// clock.
+void ReleaseRun(Run& run, uint64_t now_ms);
+
+// Undoes the guard of the data of a run that is held. Returns: false when it is still there.
+bool Unhold(Run& run);
+
 // Where the data of a run lies in its pages.
 enum class RunPlacement : uint8_t {
   kByLevel,  // as CoreOptions say
@@ -94,6 +101,10 @@ enum class RunPlacement : uint8_t {
 // Returns: null when memory is exhausted.
 Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment,
                  RunPlacement placement = RunPlacement::kByLevel);
+
+// A run for a guarded sample, placed against one of its guards: where a page is enough one of
+// GuardedPlaces, whose trace may be that of the sample before it. Null when memory is exhausted.
+Run* AllocateSampleRun(ThreadHeap& heap, size_t bytes, size_t alignment, RunPlacement placement);
 
 // Gives back a run that the caller has claimed (its record is kFreedRecord). It is held as guarded
 // address space while no more than `hold_bytes` of its kind are, 0: not at all. Runs with a trace
@@ -164,7 +175,7 @@ extern prim::Replaceable<HeldRuns> held_runs;
 // Those with a trace: other runs do not push them out, nor the other way round.
 extern prim::Replaceable<HeldRuns> held_traced_runs;
 
-// Lets the runs of both go. Returns: their bytes.
+// Lets the runs of both go, and the places that wait for samples. Returns: their bytes.
 size_t ReleaseHeldRuns(uint64_t now_ms);
 
 // For a request that found no memory: gives back all runs that are held or cached, and what the

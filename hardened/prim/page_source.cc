@@ -4,7 +4,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/uio.h>
 #include <time.h>
+
+#include <array>
 
 #include "absl/base/config.h"
 #include "hardened/prim/kernel.h"
@@ -18,6 +21,8 @@ namespace {
 constexpr int kGuardInstall = 102;
 constexpr int kGuardRemove = 103;
 constexpr int kDropLocked = 24;  // MADV_DONTNEED_LOCKED, Linux 5.18
+// Instead of a descriptor of the process; Linux 6.14.
+constexpr int kOwnProcess = -10001;  // PIDFD_SELF_THREAD_GROUP
 
 // ThreadSanitizer knows few addresses, and takes a wish for others as one for address 0.
 #if defined(ABSL_HAVE_THREAD_SANITIZER)
@@ -77,13 +82,9 @@ void Count(std::atomic<uint64_t>& counter) { counter.fetch_add(1, std::memory_or
 constinit LinuxPageSource linux_page_source;
 
 void* LinuxPageSource::Place(size_t bytes, size_t alignment, uintptr_t hint) {
-  const size_t page = PageSize();
   const uintptr_t start = RoundUp(hint, alignment);
-  if (!kCanPlace || bytes > SIZE_MAX - start) return nullptr;
-  Count(counters_.reserve);
-  void* const last = reinterpret_cast<void*>(start + bytes - page);
-  if (MapFresh(last, page, PROT_NONE) != Commitment::kDone) return nullptr;
-  kernel::Unmap(last, page);
+  const uintptr_t end = AddressSpaceEnd();
+  if (!kCanPlace || start >= end || bytes > end - start) return nullptr;
   return reinterpret_cast<void*>(start);
 }
 
@@ -157,25 +158,37 @@ bool LinuxPageSource::Drop(void* start, size_t bytes) {
   return kernel::Advise(start, bytes, MADV_DONTNEED) == 0;
 }
 
-// A guard is believed only when an access to it was seen to fault: emulators answer 0 to the
-// advice and install nothing. The kernel is made to write to the page, which yields EFAULT.
-GuardKind LinuxPageSource::SettleGuardKind() {
-  GuardKind kind = GuardKind::kProtect;
-  const size_t page = PageSize();
-  const long mapped = kernel::Map(nullptr, page, PROT_READ | PROT_WRITE, kReserveFlags);
-  if (!kernel::IsError(mapped)) {
-    void* const probe = reinterpret_cast<void*>(mapped);
-    if (kernel::Advise(probe, page, kGuardInstall) == 0 &&
-        kernel::SystemCall(SYS_clock_gettime, CLOCK_MONOTONIC, probe) == -EFAULT &&
-        kernel::Advise(probe, page, kGuardRemove) == 0 &&
-        kernel::SystemCall(SYS_clock_gettime, CLOCK_MONOTONIC, probe) == 0) {
-      kind = GuardKind::kAdvice;
-    }
-    kernel::Unmap(probe, page);
-  }
+void LinuxPageSource::Settle(GuardKind kind) {
   if (kind == GuardKind::kProtect) SetProtectLimit();
   guard_kind_.store(kind, std::memory_order_relaxed);
-  return kind;
+}
+
+// A guard is believed only when an access to it was seen to fault: emulators answer 0 to the
+// advice and install nothing. The kernel is made to write to the page, which yields EFAULT.
+bool LinuxPageSource::AdviseGuard(void* start, size_t bytes) {
+  if (kernel::Advise(start, bytes, kGuardInstall) != 0) {
+    // Refused perhaps only here.
+    SettleGuards();
+    return false;
+  }
+  if (guard_kind() == GuardKind::kUnknown) {
+    const long result = kernel::SystemCall(SYS_clock_gettime, CLOCK_MONOTONIC, start);
+    Settle(result == -EFAULT ? GuardKind::kAdvice : GuardKind::kProtect);
+    if (result == 0) memset(start, 0, sizeof(timespec));
+  }
+  return guard_kind() == GuardKind::kAdvice;
+}
+
+// With a page of its own.
+void LinuxPageSource::TryGuards() {
+  const size_t page = PageSize();
+  const long mapped = kernel::Map(nullptr, page, PROT_READ | PROT_WRITE, kReserveFlags);
+  if (kernel::IsError(mapped)) return Settle(GuardKind::kProtect);
+  void* const probe = reinterpret_cast<void*>(mapped);
+  const bool advised = kernel::Advise(probe, page, kGuardInstall) == 0 &&
+                       kernel::SystemCall(SYS_clock_gettime, CLOCK_MONOTONIC, probe) == -EFAULT;
+  Settle(advised ? GuardKind::kAdvice : GuardKind::kProtect);
+  kernel::Unmap(probe, page);
 }
 
 void LinuxPageSource::SetProtectLimit() {
@@ -200,11 +213,9 @@ bool LinuxPageSource::GuardsAreMappings() const {
 }
 
 bool LinuxPageSource::InstallGuard(void* start, size_t bytes, GuardChange change) {
-  GuardKind kind = guard_kind();
-  if (kind == GuardKind::kUnknown) kind = SettleGuardKind();
   // Counted before it is made: racing threads do not pass the limit.
   if (change == GuardChange::kWhole) Count(counters_.guard);
-  if (kind == GuardKind::kAdvice && kernel::Advise(start, bytes, kGuardInstall) == 0) return true;
+  if (guard_kind() != GuardKind::kProtect && AdviseGuard(start, bytes)) return true;
   // Either no such advice, or forbidden, or refused here (locked pages).
   if (GuardsAreMappings() && MayProtect() && ProtectGuard(start, bytes)) return true;
   if (change == GuardChange::kWhole) counters_.guard.fetch_sub(1, std::memory_order_relaxed);
@@ -248,6 +259,37 @@ bool LinuxPageSource::GuardHidden(void* start, size_t bytes) {
   }
   return GuardsAreMappings() && (kernel::Advise(start, bytes, MADV_DONTNEED) == 0 ||
                                  kernel::Advise(start, bytes, kDropLocked) == 0);
+}
+
+bool LinuxPageSource::AdviseMany(std::span<const PageRange> ranges, int advice) {
+  if (guard_kind() != GuardKind::kAdvice || one_by_one_.load(std::memory_order_relaxed)) {
+    return false;
+  }
+  std::array<iovec, kMostRanges> vector;
+  size_t size = 0;
+  size_t bytes = 0;
+  for (const PageRange& range : ranges) {
+    vector[size++] = {range.start, range.bytes};
+    bytes += range.bytes;
+  }
+  const long done =
+      kernel::SystemCall(SYS_process_madvise, kOwnProcess, vector.data(), size, advice, 0);
+  if (done == static_cast<long>(bytes)) return true;
+  // Of locked pages it is refused here only.
+  if (kernel::IsError(done) && done != -EINVAL) one_by_one_.store(true, std::memory_order_relaxed);
+  return false;
+}
+
+bool LinuxPageSource::InstallGuards(std::span<const PageRange> ranges) {
+  if (!AdviseMany(ranges, kGuardInstall)) return false;
+  counters_.guard.fetch_add(ranges.size(), std::memory_order_relaxed);
+  return true;
+}
+
+bool LinuxPageSource::RemoveGuards(std::span<const PageRange> ranges) {
+  if (!AdviseMany(ranges, kGuardRemove)) return false;
+  counters_.unguard.fetch_add(ranges.size(), std::memory_order_relaxed);
+  return true;
 }
 
 bool LinuxPageSource::MovePages(void* from, void* to, size_t bytes) {

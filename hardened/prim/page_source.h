@@ -13,8 +13,14 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace hardened::prim {
+
+struct PageRange {
+  void* start = nullptr;
+  size_t bytes = 0;
+};
 
 // Whether a call makes or ends a guard, or moves one end of a guard that stays.
 enum class GuardChange : uint8_t { kWhole, kPart };
@@ -35,8 +41,9 @@ enum class Commitment : uint8_t {
 class PageSource {
  public:
   // A place at or behind `hint`, aligned to `alignment` (a power of two), for `bytes` of unmapped
-  // pages. Nobody is told: what the kernel places by itself must lie elsewhere.
-  // Returns: null where something is mapped at its end, or where there is no address space.
+  // pages. Nobody is told, nor asked: what the kernel places by itself must lie elsewhere, and
+  // whether anybody is there shows when something is mapped.
+  // Returns: null where no place can be chosen, or where there is no address space.
   virtual void* Place(size_t /*bytes*/, size_t /*alignment*/, uintptr_t /*hint*/) {
     return nullptr;
   }
@@ -77,7 +84,7 @@ class PageSource {
   // After MovePages: makes the pages fresh again (zero, committed) so that the kernel can merge
   // their mapping with its neighbours.
   virtual bool Renew(void* /*start*/, size_t /*bytes*/) { return false; }
-  // Keeps the range out of core dumps. Best effort.
+  // Keeps the range, which may have unmapped parts, out of core dumps. Best effort.
   virtual void ExcludeFromDumps(void* /*start*/, size_t /*bytes*/) {}
   // Finds out what rationed() tells. Some system calls.
   virtual void LookAtLimits() {}
@@ -92,7 +99,7 @@ class PageSource {
   ~PageSource() = default;
 };
 
-// How guards are made on this system, settled by one experiment at the first guard.
+// How guards are made on this system, settled by the first guard.
 enum class GuardKind : uint8_t {
   kUnknown,
   kAdvice,   // MADV_GUARD_INSTALL: no mapping is split
@@ -128,6 +135,14 @@ class LinuxPageSource final : public PageSource {
   void ExcludeFromDumps(void* start, size_t bytes) override;
   void Release(void* start, size_t bytes) override;
 
+  // Whole guards, all with one system call (process_madvise of this very process, Linux 6.14), at
+  // most kMostRanges.
+  // Returns: false where that cannot be done; then each is to be made or removed by itself,
+  // whatever was done already.
+  static constexpr size_t kMostRanges = 32;
+  bool InstallGuards(std::span<const PageRange> ranges);
+  bool RemoveGuards(std::span<const PageRange> ranges);
+
   // Takes and gives back the right to write to pages; they keep their contents.
   bool MakeWritable(void* start, size_t bytes);
   bool MakeReadOnly(void* start, size_t bytes);
@@ -139,11 +154,15 @@ class LinuxPageSource final : public PageSource {
   void WipeOnFork(void* start, size_t bytes);
   // Finds out which guards this system has; before a sandbox is entered that kills for trying.
   void SettleGuards() {
-    if (guard_kind() == GuardKind::kUnknown) SettleGuardKind();
+    if (guard_kind() == GuardKind::kUnknown) TryGuards();
   }
   // Memory is rationed by RLIMIT_AS and RLIMIT_DATA, which may change at any time, and where
   // vm.overcommit_memory is 2.
   void LookAtLimits() override;
+  // Unless that was done before.
+  void LookAtLimitsOnce() {
+    if (overcommit_.load(std::memory_order_relaxed) == kNotRead) LookAtLimits();
+  }
   bool rationed() const override { return rationed_.load(std::memory_order_relaxed); }
   // Asks what cannot be asked any more once a filter of system calls is installed.
   void PrepareForSandbox();
@@ -151,7 +170,10 @@ class LinuxPageSource final : public PageSource {
   const PageSourceCounters& counters() const { return counters_; }
 
  private:
-  GuardKind SettleGuardKind();
+  void Settle(GuardKind kind);
+  void TryGuards();
+  bool AdviseGuard(void* start, size_t bytes);
+  bool AdviseMany(std::span<const PageRange> ranges, int advice);
   void SetProtectLimit();
   uint64_t LiveGuards() const {
     return counters_.guard.load(std::memory_order_relaxed) -
@@ -164,6 +186,7 @@ class LinuxPageSource final : public PageSource {
 
   std::atomic<GuardKind> guard_kind_{GuardKind::kUnknown};
   std::atomic<bool> rationed_{false};
+  std::atomic<bool> one_by_one_{false};     // AdviseMany() was refused
   std::atomic<char> overcommit_{kNotRead};  // the first letter of the file
   // With so many live guards no further one is made by mprotect; each splits a mapping in two.
   std::atomic<uint64_t> protect_limit_{0};

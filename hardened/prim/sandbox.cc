@@ -26,7 +26,8 @@ Sandbox Look() {
 }
 
 bool IsNew(long number, long advice) {
-  return number == kernel::kMseal || (number == SYS_madvise && advice > kLastOldAdvice);
+  return number == kernel::kMseal || number == SYS_process_madvise ||
+         (number == SYS_madvise && advice > kLastOldAdvice);
 }
 
 }  // namespace

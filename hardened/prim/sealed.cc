@@ -6,6 +6,12 @@
 #include "hardened/prim/kernel.h"
 #include "hardened/prim/system_info.h"
 
+// The ends of the section, from the linker; null where nothing is in it.
+extern "C" {
+[[gnu::weak, gnu::visibility("hidden")]] extern char __start_hardened_sealed[];
+[[gnu::weak, gnu::visibility("hidden")]] extern char __stop_hardened_sealed[];
+}
+
 namespace hardened::prim {
 
 SealResult SealPages(void* start, size_t size) {
@@ -19,6 +25,11 @@ SealResult SealPages(void* start, size_t size) {
   if (UnderValgrind()) return SealResult::kReadOnly;
   return kernel::SystemCall(kernel::kMseal, start, size, 0) == 0 ? SealResult::kSealed
                                                                  : SealResult::kReadOnly;
+}
+
+SealResult SealSettled() {
+  return SealPages(__start_hardened_sealed,
+                   static_cast<size_t>(__stop_hardened_sealed - __start_hardened_sealed));
 }
 
 }  // namespace hardened::prim

@@ -1,11 +1,14 @@
 // Sealed: a value that is written at start-up and then made read-only by the kernel.
 //
+// Those of the library lie in one section (HARDENED_SEALED_TOGETHER), so that two system calls are
+// enough for all of them: each is settled when it is known, and when all are, SealSettled().
+//
 // The value owns whole pages, so that nothing else is protected with it, and is
 // constant-initialised in static storage. The pages it does not touch cost address space only. A
 // process must not unmap the library that holds one (link with -z nodelete): a sealed mapping
 // cannot go.
 //
-// Threads: Writable() and Seal() from one thread, before others read; reading from any thread.
+// Threads: writing, settling and sealing from one thread, before others read; reading from any.
 
 #ifndef HARDENED_PRIM_SEALED_H_
 #define HARDENED_PRIM_SEALED_H_
@@ -26,6 +29,12 @@ enum class SealResult : uint8_t {
 // Protects `size` bytes from `start`, both multiples of kSealAlignment. Keeps errno.
 SealResult SealPages(void* start, size_t size);
 
+// Of a definition: a Sealed value that SealSettled() protects. The section holds nothing else.
+#define HARDENED_SEALED_TOGETHER [[gnu::section("hardened_sealed")]]
+
+// Protects the values of the section. Requires: all of them are settled that are ever written.
+SealResult SealSettled();
+
 // The largest page size that the platform's loader aligns static data to.
 #if defined(__x86_64__)
 inline constexpr size_t kSealAlignment = 4096;
@@ -42,27 +51,32 @@ class alignas(kSealAlignment) Sealed {
   Sealed(const Sealed&) = delete;
   Sealed& operator=(const Sealed&) = delete;
 
-  // Requires: Seal() was not called.
+  // Requires: neither Settle() nor Seal() was called.
   T& Writable() {
-    HARDENED_CHECK(!sealed_);
+    HARDENED_CHECK(!settled_);
     return value_;
   }
 
   const T& operator*() const { return value_; }
   const T* operator->() const { return &value_; }
-  bool sealed() const { return sealed_; }
+  // Whether the value is final.
+  bool settled() const { return settled_; }
 
-  // Makes the value read-only. Requires: not called before.
+  // The value is final. Requires: not called before.
+  void Settle() {
+    HARDENED_CHECK(!settled_);
+    settled_ = true;
+  }
+  // Settles the value and makes it read-only by itself.
   SealResult Seal() {
-    HARDENED_CHECK(!sealed_);
-    sealed_ = true;
+    Settle();
     return SealPages(this, sizeof(*this));
   }
 
  private:
   T value_{};
   // Lies on the pages it speaks of: an attacker cannot clear it either.
-  bool sealed_ = false;
+  bool settled_ = false;
 };
 
 }  // namespace hardened::prim

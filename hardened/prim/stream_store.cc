@@ -7,15 +7,19 @@
 
 namespace hardened::prim {
 
+void StreamStore::Adopt(void* pages, size_t bytes) {
+  linux_page_source.WipeOnFork(pages, bytes);
+  next_ = static_cast<char*>(pages);
+  std::atomic_signal_fence(std::memory_order_release);
+  left_ = bytes;
+  step_ = 2 * bytes;
+}
+
 RandomStream* StreamStore::Take() {
   if (left_ < sizeof(RandomStream)) {
     void* pages = linux_page_source.MakeSecretPages(step_);
     if (pages == nullptr) return nullptr;
-    linux_page_source.WipeOnFork(pages, step_);
-    next_ = static_cast<char*>(pages);
-    std::atomic_signal_fence(std::memory_order_release);
-    left_ = step_;
-    step_ *= 2;
+    Adopt(pages, step_);
   }
   // In this order: where a fork comes between, its child wastes a stream or uses one twice, but
   // stays within the pages.

@@ -24,13 +24,17 @@ class StreamStore {
   StreamStore(const StreamStore&) = delete;
   StreamStore& operator=(const StreamStore&) = delete;
 
+  // The first step. 481 streams: hardly a process asks for more, which may happen in a sandbox that
+  // denies it.
+  static constexpr size_t kFirstBytes = 256 << 10;
+
+  // Takes streams from these pages first: as MakeSecretPages() makes them.
+  void Adopt(void* pages, size_t bytes);
+
   // A stream that is not seeded. Null when there is no memory for it.
   RandomStream* Take();
 
  private:
-  // 481 streams: hardly a process asks for more, which may happen in a sandbox that denies it.
-  static constexpr size_t kFirstBytes = 256 << 10;
-
   char* next_ = nullptr;
   size_t left_ = 0;
   size_t step_ = kFirstBytes;

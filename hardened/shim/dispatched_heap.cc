@@ -135,14 +135,14 @@ struct Libc {
 
 // ---- before the first call
 
-// Fills the table for the policy of this process, and seals it.
+// Fills the table for the policy of this process.
 // Returns: false to a thread that is already at it.
 [[gnu::cold, gnu::noinline]] bool Choose() {
-  if (prim::ThreadIsStarting()) return heap_functions.sealed();
+  if (prim::ThreadIsStarting()) return heap_functions.settled();
   // Before others wait for this thread: it may ask the loader.
   const bool plain_are_ours = PlainAreOurs();
   const prim::StartGuard guard;
-  if (heap_functions.sealed()) return true;
+  if (heap_functions.settled()) return true;
   // Within: a look-up that frees or allocates is served as start-up is.
   if (LeavesProcessAlone()) Libc::Find();
   HeapFunctions& table = heap_functions.Writable();
@@ -169,7 +169,9 @@ struct Libc {
       table.allocate_new_array.store(&NewArrayByDefault, std::memory_order_relaxed);
     }
   }
-  heap_functions.Seal();
+  heap_functions.Settle();
+  // Else when the heap has started.
+  if (LeavesProcessAlone()) prim::SealSettled();
   return true;
 }
 
@@ -252,7 +254,7 @@ constexpr HeapFunctions::HeapFunctions()
       usable_size(&First::UsableSize),
       check_stated_alignment(&First::CheckStatedAlignment) {}
 
-constinit prim::Sealed<HeapFunctions> heap_functions;
+HARDENED_SEALED_TOGETHER constinit prim::Sealed<HeapFunctions> heap_functions;
 
 const char* DispatchedHeap::LevelName() {
   return LeavesProcessAlone() ? "off"

@@ -41,7 +41,7 @@ using policies::Setting;
 constexpr int kMaxLines = 8;
 constexpr size_t kMaxOptionsBytes = 4096;
 
-constinit prim::Sealed<ProcessPolicy> process_policy;
+HARDENED_SEALED_TOGETHER constinit prim::Sealed<ProcessPolicy> process_policy;
 
 // Says on descriptor 2 what does not count, and where it stands.
 class Teller final : public policies::PolicyFileSink, public policies::RejectionSink {
@@ -196,13 +196,13 @@ void Resolve(ProcessPolicy* policy) {
 }  // namespace
 
 const ProcessPolicy& ThisProcessPolicy() {
-  if (process_policy.sealed()) return *process_policy;
+  if (process_policy.settled()) return *process_policy;
   const int saved_errno = errno;
   {
     const prim::StartGuard guard;
-    if (!process_policy.sealed()) {
+    if (!process_policy.settled()) {
       Resolve(&process_policy.Writable());
-      process_policy.Seal();
+      process_policy.Settle();
     }
   }
   errno = saved_errno;

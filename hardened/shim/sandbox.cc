@@ -66,6 +66,7 @@ auto SetMode(bool strict, Call call) {
     ActiveHeap::Free(ActiveHeap::Allocate<SetErrno>(1, core::AllocationKind::kMalloc),
                      EntryPoint::kFree);
   }
+  if (core::heap_state.started()) prim::linux_page_source.SettleGuards();
   if (!strict) {
     if (core::heap_state.started()) prim::linux_page_source.PrepareForSandbox();
     prim::EnterSandbox();

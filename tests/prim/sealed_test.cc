@@ -36,7 +36,7 @@ TEST(SealedTest, TheValueIsReadableBeforeAndAfter) {
     if (g_settings->number != 5) _exit(1);
     if (g_settings.Seal() == SealResult::kUnprotected) _exit(2);
     if (errno != 77) _exit(3);
-    if (!g_settings.sealed() || (*g_settings).number != 5) _exit(4);
+    if (!g_settings.settled() || (*g_settings).number != 5) _exit(4);
     g_before = g_after = 1;  // the neighbours stay writable
   });
   EXPECT_TRUE(child.exited_with(0)) << child.status << child.text;
