@@ -128,6 +128,7 @@ TEST(BatchesTest, SlotsGoAloneWhereThereIsNoMemoryForABatch) {
     Blocks();
     Free(Allocate(kBytes));
     const uint64_t before = Live();
+    const uint64_t taken_before = core::heap_registry.Total().taken_slots;
     Worker owner;
     owner.Run([] { Make(kMany); });
     std::binary_semaphore goes_on{0};
@@ -148,8 +149,15 @@ TEST(BatchesTest, SlotsGoAloneWhereThereIsNoMemoryForABatch) {
     Expect(Live() == before, "live slots when they wait");
     Expect(MetadataBytes() < metadata + kBatchesBytes / 2, "no slot went alone");
     setrlimit(RLIMIT_AS, &old_limit);
+    static_cast<core::ThreadHeap*>(core::current_heap)->FlushOutgoing();
     goes_on.release();
     owner.Wait();
+    owner.Run([] {
+      core::ThreadHeap& heap = *static_cast<core::ThreadHeap*>(core::current_heap);
+      const core::ThreadHeap::SlowSide slow_side(heap);
+      heap.Collect(UINT32_MAX);
+    });
+    Expect(core::heap_registry.Total().taken_slots == taken_before, "slots did not come back");
     owner.Run([] {
       std::set<char*> live;
       for (size_t i = 0; i < kMany; ++i) {
@@ -166,30 +174,43 @@ TEST(BatchesTest, SlotsGoAloneWhereThereIsNoMemoryForABatch) {
 
 // ---- owners that change and that are not there
 
+core::ThreadHeap* OwnerOf(const char* slot) {
+  return core::heap_state.FindSlice(AddressOf(slot))->owner.load();
+}
+bool IsPending(const char* slot) {
+  const core::SliceDescriptor& slice = *core::heap_state.FindSlice(AddressOf(slot));
+  return slice.RecordAt(slice.IndexOf(AddressOf(slot)), HeapUnderTest::kFeatures.core.record_shift)
+             .load() == core::kPendingRecord;
+}
+
 TEST(BatchesTest, SlotsOfAnAdoptedSlabArePassedOn) {
-  Blocks();
+  constexpr int kSlots = 20;
+  static char* slots[kSlots];
   Free(Allocate(kBytes));
   Worker adopter;
   adopter.Run([] { Free(Allocate(2000)); });
-  const uint64_t before = Live();
-  constexpr size_t kCount = 300;
-  for (int round = 0; round < 20; ++round) {
-    {
-      Worker owner;
-      owner.Run([] { Make(kCount); });
-    }
-    // Some go to the heap in the pool, in a batch that is not yet pushed when its slabs are
-    // adopted.
-    for (size_t i = 0; i < 20; ++i) Free(Blocks()[i]);
-    adopter.Run([] {
-      std::vector<char*> more(5000);
-      for (char*& block : more) block = Allocate(kBytes);
-      for (char* block : more) Free(block);
-    });
-    for (size_t i = 20; i < kCount; ++i) Free(Blocks()[i]);
-    core::heap_registry.ReclaimAll();
-    EXPECT_EQ(Live(), before);
+  Worker owner;
+  owner.Run([] {
+    for (char*& slot : slots) slot = AllocateSlot(kBytes);
+  });
+  core::ThreadHeap* const first_owner = OwnerOf(slots[0]);
+  owner.End();
+  // A batch for the heap in the pool, which is not pushed yet.
+  for (char* slot : slots) Free(slot);
+  adopter.Run([] {
+    for (int i = 0; i < 5000; ++i) Allocate(kBytes);
+  });
+  ASSERT_NE(OwnerOf(slots[0]), first_owner) << "its slab was not adopted";
+  static_cast<core::ThreadHeap*>(core::current_heap)->FlushOutgoing();
+  {
+    Worker next;  // takes over the heap that left last, and comes for what waits for it
+    next.Run([] { Allocate(9000); });
+    for (const char* slot : slots) EXPECT_TRUE(IsPending(slot));
   }
+  adopter.Run([] {
+    for (int i = 0; i < 5000; ++i) Allocate(kBytes);
+  });
+  for (const char* slot : slots) EXPECT_FALSE(IsPending(slot));
 }
 
 TEST(BatchesTest, WhatAChildFreesOfThreadsThatItDoesNotHaveTakesNoMemory) {
