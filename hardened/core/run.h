@@ -92,8 +92,8 @@ bool Unhold(Run& run);
 enum class RunPlacement : uint8_t {
   kByLevel,  // as CoreOptions say
   kStart,    // against the guard in front
-  kGrown,    // as the level says up to 1 MiB; longer runs start their page, so that they can move
   kEnd,      // against the guard behind, as far as the alignment allows
+  kGrown,    // as the level says up to 1 MiB; longer runs start their page, so that they can move
 };
 
 // Makes a run of at least `bytes` aligned to `alignment` (a power of two). Its record is dead, its

@@ -140,26 +140,32 @@ void LargeTouched(Stopwatch& watch) {
 // 20 blocks live, of which a random one is replaced. Random sizes to the byte: what was freed
 // seldom has the size that is asked for next.
 void LargeReplaced(Stopwatch& watch) {
+  constexpr size_t kReplaced = 40;
   constexpr uint32_t kLow = 5 * kMiB;
   constexpr uint32_t kHigh = 25 * kMiB;
+  struct Replacement {
+    uint32_t block;
+    uint32_t size;
+  };
   Random random(16);
   Array<char*> blocks(20);
-  auto take = [&random](int64_t& bytes) {
-    const uint32_t size = random.Between(kLow, kHigh);
+  Array<Replacement> replacements(kReplaced);
+  for (Replacement& replacement : replacements) {
+    replacement = {random.Below(static_cast<uint32_t>(blocks.size())), random.Between(kLow, kHigh)};
+  }
+  const auto take = [](uint32_t size) {
     char* block = Take(size);
     TouchPages(block, 0, size);
-    bytes += size;
     return block;
   };
-  int64_t before = 0;
-  for (char*& block : blocks) block = take(before);
+  for (char*& block : blocks) block = take(random.Between(kLow, kHigh));
   watch.Repeat([&] {
-    constexpr int kReplaced = 20;
     int64_t bytes = 0;
-    for (int i = 0; i < kReplaced; ++i) {
-      char*& block = blocks[random.Below(static_cast<uint32_t>(blocks.size()))];
+    for (const Replacement& replacement : replacements) {
+      char*& block = blocks[replacement.block];
       free(block);
-      block = take(bytes);
+      block = take(replacement.size);
+      bytes += replacement.size;
     }
     return Work{kReplaced, bytes};
   });
