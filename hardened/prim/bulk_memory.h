@@ -1,8 +1,8 @@
 // bulk_memory: zeroes memory and looks whether it is zero, by as many bytes at once as the
 // processor can.
 //
-// Not libc's: memset of a few KiB is string instructions, which an emulator and a tracer run byte
-// by byte, and nothing in libc tells whether memory is zero.
+// libc's memset takes string instructions for a few KiB, which start slowly and which emulators run
+// byte by byte; and nothing in libc tells whether memory is zero.
 //
 // Threads: memory that the caller owns.
 
