@@ -13,7 +13,7 @@ namespace {
 // What is committed at once.
 constexpr size_t kCommitStep = 256 << 10;
 // For the heap of a thread and its plugs.
-constexpr size_t kFirstStep = 512 << 10;
+constexpr size_t kFirstStep = 1 << 20;
 
 }  // namespace
 

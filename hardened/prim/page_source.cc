@@ -275,8 +275,8 @@ bool LinuxPageSource::AdviseMany(std::span<const PageRange> ranges, int advice) 
   const long done =
       kernel::SystemCall(SYS_process_madvise, kOwnProcess, vector.data(), size, advice, 0);
   if (done == static_cast<long>(bytes)) return true;
-  // Of locked pages it is refused here only.
-  if (kernel::IsError(done) && done != -EINVAL) one_by_one_.store(true, std::memory_order_relaxed);
+  // Not known to the kernel. Else refused here only: locked pages, a sandbox.
+  if (done == -ENOSYS || done == -EBADF) one_by_one_.store(true, std::memory_order_relaxed);
   return false;
 }
 

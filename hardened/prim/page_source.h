@@ -186,7 +186,7 @@ class LinuxPageSource final : public PageSource {
 
   std::atomic<GuardKind> guard_kind_{GuardKind::kUnknown};
   std::atomic<bool> rationed_{false};
-  std::atomic<bool> one_by_one_{false};     // AdviseMany() was refused
+  std::atomic<bool> one_by_one_{false};     // the kernel has nothing for AdviseMany()
   std::atomic<char> overcommit_{kNotRead};  // the first letter of the file
   // With so many live guards no further one is made by mprotect; each splits a mapping in two.
   std::atomic<uint64_t> protect_limit_{0};
