@@ -33,8 +33,8 @@ typedef struct hardened_counters {
 /* Fills *out. Returns 0, or -1 when out is null. */
 int hardened_get_counters(hardened_counters* out);
 
-/* The level in force: "light", "standard", "strict", "paranoid", the name of a custom level, or "off"
- * where the system's policy leaves the program on libc's malloc. Never null. */
+/* The level in force: "light", "standard", "strict", "paranoid", the name of a custom level, or
+ * "off" where the system's policy leaves the program on libc's malloc. Never null. */
 const char* hardened_level(void);
 
 /* All that holds in this process and is not the level's own value, in the language of
@@ -42,20 +42,20 @@ const char* hardened_level(void);
 const char* hardened_policy(void);
 
 /* Bytes from `pointer`, which may lie anywhere in an allocation, to its end: what may be written or
- * read there. Exact where the level keeps sizes (standard and above), else up to the end of the slot
- * or of the pages. 0 behind the end of an allocation, as far as nothing else begins. SIZE_MAX where
- * there is no live allocation: on the stack, in a global variable, in freed memory, or where this
- * heap is not in use. */
+ * read there. Exact where the level keeps sizes (standard and above), else up to the end of the
+ * slot or of the pages. 0 behind the end of an allocation, as far as nothing else begins. SIZE_MAX
+ * where there is no live allocation: on the stack, in a global variable, in freed memory, or where
+ * this heap is not in use. */
 size_t hardened_bytes_from(const void* pointer);
 
 /* Reports that `function` was to write (or, if `writes` is 0, to read) `bytes` from `pointer` on,
  * more than there are. `function` must live for ever. Returns when the policy lets that pass. */
 void hardened_report_overflow(const char* function, const void* pointer, size_t bytes, int writes);
 
-/* A program may define this to choose its own default, in the same language. It counts more than the
- * build, less than the environment, and never goes below what the system's policy files set. The
- * executable must export it (-Wl,--export-dynamic-symbol=hardened_default_options) for a preloaded
- * library to see it. */
+/* A program may define this to choose its own default, in the same language. It counts more than
+ * the build, less than the environment, and never goes below what the system's policy files set.
+ * The executable must export it (-Wl,--export-dynamic-symbol=hardened_default_options) for a
+ * preloaded library to see it. */
 extern const char hardened_default_options[];
 
 #ifdef __cplusplus

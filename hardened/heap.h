@@ -10,7 +10,8 @@
 
 #include <errno.h>
 
-#include <array>
+#include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
@@ -121,7 +122,7 @@ class Heap {
     }
     if constexpr (kFeatures.canary) {
       if (ABSL_PREDICT_FALSE(!CanaryIntact(address, size, value, record))) {
-        return FreeDamaged(pointer, entry_point);
+        return FreeSlow(pointer, stated, entry_point);
       }
     }
     if constexpr (kFeatures.check_neighbours) {
@@ -137,15 +138,20 @@ class Heap {
       if (kFeatures.wipe_limit > kWipeInline && ABSL_PREDICT_FALSE(size > kWipeInline)) {
         return WipeAndKeep({pointer, &record}, size_class);
       }
-      WipeInline(pointer, size);
+      WipeInline<std::min(kFeatures.wipe_limit, kWipeInline)>(pointer, size);
       // Not earlier: a sweep would take what is not wiped yet for damage.
       if constexpr (kFeatures.sweep) {
         record.store(core::kFreedZeroRecord, std::memory_order_release);
       }
     }
     if constexpr (kFeatures.quarantine.bytes > 0) {
-      Quarantine& quarantine = PlugsOf(*heap).quarantine;
-      if (quarantine.Add({pointer, &record}, size_class, kWeights[size_class])) return Evict();
+      core::Magazine& magazine = heap->magazines[size_class];
+      core::MagazineEntry* const hold = magazine.hold;
+      if (ABSL_PREDICT_FALSE(hold == magazine.hold_end)) {
+        return HoldInNext({pointer, &record}, size_class);
+      }
+      *hold = {pointer, &record};
+      magazine.hold = hold + 1;
     } else {
       core::Magazine& magazine = heap->magazines[size_class];
       if (ABSL_PREDICT_FALSE(magazine.top == magazine.limit)) {
@@ -223,14 +229,8 @@ class Heap {
 
   static constexpr size_t kSizeNotStated = SIZE_MAX;
 
-  // What a slot counts for in the quarantine.
-  static constexpr auto kWeights = [] {
-    std::array<uint32_t, core::kSizeClassCount> weights = core::kSlotSizes;
-    for (uint32_t& weight : weights) {
-      weight = kFeatures.quarantine.WeightOf(weight);
-    }
-    return weights;
-  }();
+  static constexpr SlotCanary::Words kWords =
+      kFeatures.check_neighbours ? SlotCanary::Words::kFirstAndLast : SlotCanary::Words::kFirst;
 
   // True for requests that a slot of their own class can serve. Where zero bytes are special, zero
   // wraps around and is not one.
@@ -248,7 +248,12 @@ class Heap {
     const uint8_t accepts = FactsOf(entry_point).accepts;
     // Without sizes there is one such value for most calls; kinds beyond the first look again.
     if constexpr (!kFeatures.exact_size) return value == std::countr_zero(accepts);
-    return (accepts >> (value & core::kKindMask) & 1) != 0;
+    // Kinds that follow one another are one comparison.
+    const unsigned first = static_cast<unsigned>(std::countr_zero(accepts));
+    const unsigned kinds = static_cast<unsigned>(std::popcount(accepts));
+    const unsigned kind = value & core::kKindMask;
+    if (accepts >> first == (1 << kinds) - 1) return kind - first < kinds;
+    return (accepts >> kind & 1) != 0;
   }
 
   // ---- allocation
@@ -325,7 +330,7 @@ class Heap {
       entry.record[1].store(life, std::memory_order_relaxed);
       const uintptr_t address = reinterpret_cast<uintptr_t>(entry.slot);
       const size_t slack = size - bytes;
-      SlotCanary::Write(address, size, slack, SlotCanary::Value(address, life));
+      SlotCanary::Write(kWords, address, size, slack, SlotCanary::NewestValue(address, life));
     }
     // Pairs with the acquire load of the sweep: a live slot has its canary.
     entry.record->store(LiveValue(size_class, bytes, kind), std::memory_order_release);
@@ -463,12 +468,13 @@ class Heap {
     return (&record)[1].load(std::memory_order_relaxed);
   }
 
+  // For fast paths. False as well for what was allocated before a fork, by the parent.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static bool CanaryIntact(uintptr_t address, size_t size,
                                                         core::RecordValue value,
                                                         core::SlotRecord& record) {
     if constexpr (!kFeatures.canary) return true;
-    return SlotCanary::Intact(address, size, core::SlackOf(value),
-                              SlotCanary::Value(address, LifeOf(record)));
+    return SlotCanary::Intact(kWords, address, size, core::SlackOf(value),
+                              SlotCanary::NewestValue(address, LifeOf(record)));
   }
 
   // The slack of a run ends with its pages; of a long one the first 16 bytes count as slack.
@@ -506,7 +512,7 @@ class Heap {
                                 SlotCanary::IntactInFront(address, value);
       const bool end_intact =
           slack == 0 || (live.is_run() ? SlotCanary::TailIntact(address + size, slack, value)
-                                       : SlotCanary::Intact(address, size, slack, value));
+                                       : SlotCanary::Intact(kWords, address, size, slack, value));
       if (front_intact && end_intact) return true;
       // Freed in this very moment by another thread, which wiped it?
       const core::RecordValue now = live.record->load(std::memory_order_acquire);
@@ -515,18 +521,14 @@ class Heap {
         return false;
       }
       const uintptr_t damage =
-          front_intact ? SlotCanary::FirstDamage(address, size, slack, value) : address - 1;
+          front_intact
+              ? SlotCanary::FirstDamage(live.is_run() ? SlotCanary::Words::kFirstAndLast : kWords,
+                                        address, size, slack, value)
+              : address - 1;
       ReportCanary(address, damage, size - slack, FactsOf(entry_point).name);
       return false;
     }
     return true;
-  }
-
-  // An own slot whose canary is damaged: reported, dead, and never used again.
-  ABSL_ATTRIBUTE_NOINLINE static void FreeDamaged(void* pointer, EntryPoint entry_point) noexcept {
-    const LiveAllocation live = Find(pointer, entry_point);
-    if (!live.found() || CheckCanary(pointer, live, entry_point)) return;
-    live.record->store(core::kFreedRecord, std::memory_order_relaxed);
   }
 
   // ---- free, slow side
@@ -548,11 +550,15 @@ class Heap {
     errno = saved_errno;
   }
 
-  ABSL_ATTRIBUTE_NOINLINE static void Evict() noexcept {
+  // The block of the quarantine is full.
+  ABSL_ATTRIBUTE_NOINLINE static void HoldInNext(core::MagazineEntry entry,
+                                                 core::SizeClass size_class) noexcept {
     const int saved_errno = errno;
     core::ThreadHeap& heap = *static_cast<core::ThreadHeap*>(core::current_heap);
-    PlugsOf(heap).quarantine.Evict(heap);
-    if constexpr (kFeatures.sweep) SweepStep();
+    [[maybe_unused]] const uint32_t slots = PlugsOf(heap).quarantine.Add(heap, entry, size_class);
+    if constexpr (kFeatures.sweep) {
+      for (uint32_t i = 0; i < slots; i += kSlotsPerStep) SweepStep();
+    }
     errno = saved_errno;
   }
 
@@ -762,7 +768,7 @@ class Heap {
                                       [[maybe_unused]] core::SlotRecord& record) {
     const size_t slack = kFeatures.exact_size ? size - bytes : 0;
     if constexpr (kFeatures.canary) {
-      SlotCanary::Write(address, size, slack, SlotCanary::Value(address, LifeOf(record)));
+      SlotCanary::Write(kWords, address, size, slack, SlotCanary::Value(address, LifeOf(record)));
     }
     // What realloc returns was allocated by realloc, whatever it was before.
     return core::LiveRecord(core::AllocationKind::kMalloc, slack);

@@ -31,6 +31,12 @@ bool Prepare(core::ThreadHeap& heap) {
                                      features.check_on_allocate);
 }
 
+bool Refill(core::ThreadHeap& heap, core::SizeClass size_class) {
+  return PlugsOf(heap).quarantine.Refill(heap, size_class);
+}
+
+void Groom(core::ThreadHeap& heap) { PlugsOf(heap).quarantine.Groom(heap); }
+
 void Drain(core::ThreadHeap& heap) {
   Quarantine& quarantine = PlugsOf(heap).quarantine;
   if (quarantine.initialised()) quarantine.Drain(heap);
@@ -39,7 +45,7 @@ void Drain(core::ThreadHeap& heap) {
 void CountHeld(const core::ThreadHeap& heap, uint64_t* slots, uint64_t* bytes) {
   const Quarantine& quarantine = reinterpret_cast<const HeapPlugs*>(heap.plug)->quarantine;
   if (!quarantine.initialised()) return;
-  quarantine.CountHeld(slots, bytes);
+  quarantine.CountHeld(heap, slots, bytes);
 }
 
 }  // namespace
@@ -48,7 +54,6 @@ constinit prim::Sealed<Features> active_features;
 
 void ResetPlugs(core::ThreadHeap& heap, uint64_t salt) {
   HeapPlugs& plugs = PlugsOf(heap);
-  if (plugs.quarantine.initialised()) plugs.quarantine.Reset();
   plugs.life_bits &= static_cast<uint16_t>(~kLifeMask);
   const uint32_t interval = active_features->sample_interval;
   if (interval == 0) return;
@@ -72,14 +77,11 @@ void StopSampling(core::ThreadHeap& heap) {
 
 void KeepInQuarantine(core::ThreadHeap& heap, core::MagazineEntry entry,
                       core::SizeClass size_class) {
-  Quarantine& quarantine = PlugsOf(heap).quarantine;
-  const Features& features = *active_features;
   const size_t size = core::SlotSize(size_class);
-  entry.record->store(size <= features.wipe_limit ? core::kFreedZeroRecord : core::kFreedRecord,
-                      std::memory_order_relaxed);
-  if (quarantine.Add(entry, size_class, features.quarantine.WeightOf(size))) {
-    quarantine.Evict(heap);
-  }
+  entry.record->store(
+      size <= active_features->wipe_limit ? core::kFreedZeroRecord : core::kFreedRecord,
+      std::memory_order_relaxed);
+  PlugsOf(heap).quarantine.Add(heap, entry, size_class);
 }
 
 [[gnu::weak]] void ConfigureFeatures(Features* features) {
@@ -105,6 +107,8 @@ bool StartOnce(const Features& features) {
   options.plug.forget_trace = &ForgetTrace;
   if (features.quarantine.bytes > 0) {
     options.plug.keep = &KeepInQuarantine;
+    options.plug.refill = &Refill;
+    options.plug.groom = &Groom;
     options.plug.drain = &Drain;
     options.plug.count_held = &CountHeld;
   }

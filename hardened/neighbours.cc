@@ -8,6 +8,8 @@ namespace hardened {
 namespace {
 
 constexpr unsigned kRecordShift = 2;
+// Of the levels that look at neighbours.
+constexpr SlotCanary::Words kWords = SlotCanary::Words::kFirstAndLast;
 // How much of a free neighbour is looked at, in bytes.
 constexpr size_t kNearest = 32;
 
@@ -34,12 +36,12 @@ __attribute__((no_sanitize("thread"))) void CheckLiveCanary(const core::SliceDes
   const uint16_t life = (&record)[1].load(std::memory_order_relaxed);
   const uint64_t value = SlotCanary::Value(address, life);
   const size_t slack = core::SlackOf(before);
-  if (SlotCanary::Intact(address, slot_size, slack, value)) return;
-  const uintptr_t damage = SlotCanary::FirstDamage(address, slot_size, slack, value);
+  if (SlotCanary::Intact(kWords, address, slot_size, slack, value)) return;
+  const uintptr_t damage = SlotCanary::FirstDamage(kWords, address, slot_size, slack, value);
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (record.load(std::memory_order_acquire) != before ||
       (&record)[1].load(std::memory_order_relaxed) != life ||
-      SlotCanary::Intact(address, slot_size, slack, value)) {
+      SlotCanary::Intact(kWords, address, slot_size, slack, value)) {
     return;
   }
   ReportCanary(address, damage, slot_size - slack, found_by);

@@ -1,148 +1,334 @@
 #include "hardened/quarantine.h"
 
+#include <algorithm>
+#include <bit>
+
+#include "absl/base/optimization.h"
 #include "hardened/damage.h"
 #include "hardened/wipe.h"
 
 namespace hardened {
+namespace {
+
+// A class has about so many blocks in the queue.
+constexpr uint32_t kManyQueued = 2;
+constexpr uint32_t kFewQueued = 0;
+// Shares of the budget: of the longest block, and of the first of a class.
+constexpr size_t kLongestShare = 6;
+constexpr size_t kFirstShare = 64;
+// Slots ahead that are brought into the cache while a block is checked.
+constexpr uint32_t kAhead = 8;
+
+// The first of the slots `from` to `count` that is not zero, count + 1 when all are. What lies
+// ahead is brought into the cache for its next life. Requires: kAhead more entries, which may be
+// null.
+template <size_t kSize>
+uint32_t FirstDamagedOf(const core::MagazineEntry* entries, uint32_t from, uint32_t count,
+                        size_t size) {
+  const core::MagazineEntry* at = entries + from;
+  const core::MagazineEntry* const end = entries + count;
+  for (; at <= end; ++at) {
+    __builtin_prefetch(at[kAhead].slot, 1);
+    if (ABSL_PREDICT_FALSE(!IsZero(at->slot, kSize != 0 ? kSize : size))) break;
+  }
+  return static_cast<uint32_t>(at - entries);
+}
+
+// The same, with a loop of its own for each of the smallest sizes.
+uint32_t FirstDamaged(const core::MagazineEntry* entries, uint32_t from, uint32_t count,
+                      size_t size) {
+  using Function = uint32_t(const core::MagazineEntry*, uint32_t, uint32_t, size_t);
+  static constexpr Function* kBySize[] = {
+      FirstDamagedOf<0>,  FirstDamagedOf<16>,  FirstDamagedOf<32>,
+      FirstDamagedOf<48>, FirstDamagedOf<64>,  FirstDamagedOf<80>,
+      FirstDamagedOf<96>, FirstDamagedOf<112>, FirstDamagedOf<128>};
+  const size_t units = size / core::kSlotAlignment;
+  return kBySize[units < std::size(kBySize) ? units : 0](entries, from, count, size);
+}
+
+}  // namespace
+
+void Quarantine::List::Append(Block* block) {
+  block->next = nullptr;
+  (oldest == nullptr ? oldest : newest->next) = block;
+  newest = block;
+}
+
+Quarantine::Block* Quarantine::List::Take() {
+  Block* const block = oldest;
+  if (block != nullptr) oldest = block->next;
+  return block;
+}
 
 bool Quarantine::Initialise(const QuarantineLimits& limits, size_t wipe_limit, bool checked_later) {
-  // One place more than can be held, since a full ring must not look empty, and those that a block
-  // leaves empty until the next is cut.
-  const size_t places = limits.capacity() + 1 + kBlock;
-  constexpr size_t kWeightBytes = core::kSizeClassCount * sizeof(uint32_t);
-  static_assert(kWeightBytes % alignof(Held) == 0);
-  void* memory = core::heap_state.AllocateMetadata(kWeightBytes + places * sizeof(Held));
+  constexpr size_t kLines = core::kSizeClassCount * sizeof(Line);
+  void* memory = core::heap_state.AllocateMetadata(kLines + sizeof(*spare_));
   if (memory == nullptr) return false;
-  uint32_t* const weights = static_cast<uint32_t*>(memory);
-  for (unsigned c = 0; c < core::kSizeClassCount; ++c) {
-    weights[c] = limits.WeightOf(core::kSlotSizes[c]);
-  }
-  weights_ = weights;
-  begin_ = reinterpret_cast<Held*>(weights + core::kSizeClassCount);
-  end_ = begin_ + places;
+  lines_ = static_cast<Line*>(memory);
+  spare_ = reinterpret_cast<std::array<Block*, kMaxShift + 1>*>(lines_ + core::kSizeClassCount);
   limits_ = &limits;
   wipe_limit_ = static_cast<uint32_t>(wipe_limit);
   checked_later_ = checked_later;
-  Reset();
+  until_check_ = 1;
   return true;
 }
 
-void Quarantine::Reset() {
-  next_ = oldest_ = block_ = begin_;
-  block_size_ = drawn_ = 0;
-  budget_ = static_cast<int64_t>(limits_->bytes);
-  // At first none, where none is wanted: more slots than a thread frees.
-  until_check_ = limits_->check_interval == 0 ? UINT64_MAX : limits_->check_interval;
+uint32_t Quarantine::WeightOf(core::SizeClass size_class) const {
+  return limits_->WeightOf(core::kSlotSizes[size_class]);
 }
 
-bool Quarantine::CheckStillZero(const void* slot, core::SizeClass size_class) {
-  until_check_ = limits_->check_interval;
+int64_t Quarantine::WeightOf(const Block& block) const {
+  return int64_t{WeightOf(block.size_class)} << block.shift;
+}
+
+uint8_t Quarantine::MostShift(core::SizeClass size_class) const {
+  const size_t slots = limits_->bytes / kLongestShare / WeightOf(size_class);
+  return static_cast<uint8_t>(std::min<unsigned>(std::bit_width(slots | 1) - 1, kMaxShift));
+}
+
+uint8_t Quarantine::LeastShift(core::SizeClass size_class) const {
+  const size_t slots = limits_->bytes / kFirstShare / WeightOf(size_class);
+  return static_cast<uint8_t>(std::min<unsigned>(std::bit_width(slots | 1) - 1, kMaxShift));
+}
+
+size_t Quarantine::BlockBytes(unsigned shift) {
+  // Besides the slots a stop, and what FirstDamaged() looks ahead.
+  return sizeof(Block) + ((size_t{1} << shift) + 1 + kAhead) * sizeof(core::MagazineEntry);
+}
+
+Quarantine::Block* Quarantine::NewBlock(unsigned shift) {
+  Block*& spare = (*spare_)[shift];
+  Block* block = spare;
+  if (block != nullptr) {
+    spare = block->next;
+    return block;
+  }
+  core::Arena* arena = nullptr;
+  block = static_cast<Block*>(core::heap_state.AllocateMetadata(BlockBytes(shift), &arena));
+  if (block == nullptr) return nullptr;
+  block->metadata_arena = arena;
+  block->shift = static_cast<uint8_t>(shift);
+  return block;
+}
+
+void Quarantine::Spare(Block* block) {
+  Block*& spare = (*spare_)[block->shift];
+  block->next = spare;
+  spare = block;
+}
+
+uint32_t Quarantine::Add(core::ThreadHeap& heap, core::MagazineEntry slot,
+                         core::SizeClass size_class) {
+  core::Magazine& magazine = heap.magazines[size_class];
+  if (magazine.hold != magazine.hold_end) {
+    *magazine.hold++ = slot;
+    return 0;
+  }
+  Line& line = lines_[size_class];
+  const uint32_t made_way = line.filling != nullptr ? line.filling->capacity() : 0;
+  StopFilling(heap, size_class);
+  if (line.queued > kManyQueued) {
+    line.shift = std::min<uint8_t>(line.shift + 1, MostShift(size_class));
+  } else if (line.queued <= kFewQueued) {
+    const uint8_t least = LeastShift(size_class);
+    line.shift = line.shift > least ? line.shift - 1 : least;
+  }
+  Block* const block = NewBlock(line.shift);
+  if (block == nullptr) {
+    // No memory to hold it with.
+    heap.ReturnSlot(slot, size_class);
+    return made_way;
+  }
+  block->size_class = size_class;
+  line.filling = block;
+  magazine.hold = block->entries + 1;
+  magazine.hold_end = magazine.hold + block->capacity();
+  *magazine.hold++ = slot;
+  held_ += WeightOf(*block);
+  Ripen(heap, size_class);
+  return made_way;
+}
+
+void Quarantine::StopFilling(core::ThreadHeap& heap, core::SizeClass size_class) {
+  Line& line = lines_[size_class];
+  Block* const block = line.filling;
+  if (block == nullptr) return;
+  core::Magazine& magazine = heap.magazines[size_class];
+  block->count = static_cast<uint32_t>(magazine.hold - block->entries - 1);
+  magazine.hold = magazine.hold_end = nullptr;
+  line.filling = nullptr;
+  line.filled = 0;
+  if (block->count == 0) {
+    held_ -= WeightOf(*block);
+    return Spare(block);
+  }
+  queue_.Append(block);
+  ++line.queued;
+}
+
+void Quarantine::StopFillingOthers(core::ThreadHeap& heap, core::SizeClass size_class) {
+  for (unsigned c = 0; c < core::kSizeClassCount; ++c) {
+    if (c != size_class) StopFilling(heap, static_cast<core::SizeClass>(c));
+  }
+}
+
+void Quarantine::Ripen(core::ThreadHeap& heap, core::SizeClass filling) {
+  const int64_t budget = static_cast<int64_t>(limits_->bytes);
+  while (held_ > budget) {
+    Block* block = queue_.Take();
+    if (block == nullptr) {
+      // Many classes with a few large slots each.
+      StopFillingOthers(heap, filling);
+      block = queue_.Take();
+      if (block == nullptr) return;
+    }
+    held_ -= WeightOf(*block);
+    Line& line = lines_[block->size_class];
+    --line.queued;
+    line.ripe.Append(block);
+    line.ripe_slots += block->count;
+    // One block may always wait.
+    while (line.ripe.oldest->next != nullptr &&
+           line.ripe_slots > core::MagazineCapacity(block->size_class)) {
+      Block* const leaving = line.ripe.Take();
+      line.ripe_slots -= leaving->count;
+      Dissolve(heap, leaving);
+    }
+  }
+}
+
+bool Quarantine::Refill(core::ThreadHeap& heap, core::SizeClass size_class) {
+  Line& line = lines_[size_class];
+  core::Magazine& magazine = heap.magazines[size_class];
+  if (line.serving != nullptr) {
+    heap.UseOwnMagazine(size_class);
+    Spare(line.serving);
+    line.serving = nullptr;
+  }
+  for (Block* block; (block = line.ripe.Take()) != nullptr; Spare(block)) {
+    line.ripe_slots -= block->count;
+    if (!checked_later_) Check(*block);
+    if (block->count == 0) continue;
+    Shuffle(*block, heap.random());
+    line.serving = block;
+    magazine.bottom = block->entries;
+    magazine.top = magazine.limit = block->entries + block->count;
+    return true;
+  }
+  return false;
+}
+
+void Quarantine::Check(Block& block) {
   // Detects: a write through a stale pointer while the slot was held.
   // Misses:  slots that are not looked at, and a write after this look; the latter is found by
   //          Features::check_on_allocate.
   // Cost:    one pass over the slot, which also brings it into the cache for its next life.
-  const size_t size = core::kSlotSizes[size_class];
-  if (ABSL_PREDICT_TRUE(size > wipe_limit_ || IsZero(slot, size))) return true;
-  ReportWriteAfterFree(slot, size, "quarantine");
-  return false;
+  const size_t size = core::kSlotSizes[block.size_class];
+  const uint32_t interval = limits_->check_interval;
+  if (size > wipe_limit_ || interval == 0) return;
+  core::MagazineEntry* const entries = block.entries;
+  uint32_t i = until_check_;
+  for (;;) {
+    i = interval == 1 ? FirstDamaged(entries, i, block.count, size) : i;
+    if (i > block.count) break;
+    if (interval != 1 && IsZero(entries[i].slot, size)) {
+      i += interval;
+      continue;
+    }
+    ReportWriteAfterFree(entries[i].slot, size, "quarantine");
+    // The order is of no account yet.
+    entries[i] = entries[block.count--];
+  }
+  until_check_ = i - block.count;
 }
 
-bool Quarantine::CutBlock() {
-  if (oldest_ == end_) oldest_ = begin_;
-  if (oldest_ == next_) return false;
-  const bool wraps = next_ < oldest_;
-  const size_t contiguous = static_cast<size_t>((wraps ? end_ : next_) - oldest_);
-  const size_t size = wraps ? contiguous + static_cast<size_t>(next_ - begin_) : contiguous;
-  const size_t third = size / 3 + 1;
-  const size_t wanted = third < kBlock ? third : kBlock;
-  block_ = oldest_;
-  block_size_ = static_cast<uint32_t>(wanted < contiguous ? wanted : contiguous);
-  oldest_ += block_size_;
-  return true;
-}
-
-bool Quarantine::Draw(prim::RandomStream& random) {
-  if (block_size_ == 0 && !CutBlock()) return false;
-  const uint32_t count = block_size_ < kBatch ? block_size_ : kBatch;
-  // The first steps of a Fisher-Yates shuffle, from the end.
-  Held* const block = block_;
-  uint32_t last = block_size_;
+void Quarantine::Shuffle(Block& block, prim::RandomStream& random) {
+  // R. Durstenfeld, "Algorithm 235: Random permutation", CACM 7(7), 1964.
+  core::MagazineEntry* const entries = block.entries + 1;
+  uint32_t last = block.count;
+  // Exchanged as vectors, each in one move.
+  const auto at = [entries](uint32_t i) { return reinterpret_cast<WipeUnit*>(entries + i); };
   const auto draw = [&](uint64_t bits) {
-    Held& drawn = block[random.Below16(last, static_cast<uint16_t>(bits))];
+    WipeUnit* const drawn = at(random.Below16(last, static_cast<uint16_t>(bits)));
     --last;
-    const Held held = drawn;
-    drawn = block[last];
-    block[last] = held;
+    const WipeUnit held = *drawn;
+    *drawn = *at(last);
+    *at(last) = held;
   };
-  for (uint32_t i = count / 4; i != 0; --i) {
+  while (last >= 4) {
     const uint64_t bits = random.Next64();
     draw(bits);
     draw(bits >> 16);
     draw(bits >> 32);
     draw(bits >> 48);
   }
-  for (uint32_t i = count % 4; i != 0; --i) draw(random.Next16());
-  drawn_ = count;
-  return true;
+  while (last > 1) draw(random.Next16());
 }
 
-void Quarantine::Evict(core::ThreadHeap& heap) {
-  // Some more than must leave, so that this is not done for each free. A big slot may have to push
-  // out many small ones.
-  const int64_t spare = static_cast<int64_t>(limits_->bytes / 64);
-  do {
-    if (drawn_ == 0) Draw(heap.random());
-    // Copies, which the stores below cannot change.
-    const uint32_t* const weights = weights_;
-    int64_t budget = budget_;
-    const Held* next = block_ + block_size_;
-    const Held* const end = next - drawn_;
-    while (next != end && budget < spare) {
-      --next;
-      const core::MagazineEntry slot = next->slot();
-      const core::SizeClass size_class = next->size_class();
-      budget += weights[size_class];
-      // Both are written next by the allocation that gets the slot.
-      __builtin_prefetch(slot.slot, 1);
-      __builtin_prefetch(slot.record, 1);
-      core::Magazine& magazine = heap.magazines[size_class];
-      if (ABSL_PREDICT_FALSE(magazine.top == magazine.limit)) {
-        heap.NoteOverflow(size_class, 1);
-        FileInSlab(heap, slot, size_class);
-      } else if (checked_later_ || IsFitForUse(slot, size_class)) {
-        *++magazine.top = slot;
-      }
-    }
-    budget_ = budget;
-    block_size_ = static_cast<uint32_t>(next - block_);
-    drawn_ = static_cast<uint32_t>(next - end);
-  } while (budget_ < 0);
+void Quarantine::Dissolve(core::ThreadHeap& heap, Block* block) {
+  Check(*block);
+  heap.ReturnToSlabs(block->entries + 1, block->count);
+  Spare(block);
+}
+
+void Quarantine::DissolveRipe(core::ThreadHeap& heap, Line& line) {
+  for (Block* block; (block = line.ripe.Take()) != nullptr;) Dissolve(heap, block);
+  line.ripe_slots = 0;
+}
+
+void Quarantine::Groom(core::ThreadHeap& heap) {
+  for (unsigned c = 0; c < core::kSizeClassCount; ++c) {
+    Line& line = lines_[c];
+    const core::SizeClass size_class = static_cast<core::SizeClass>(c);
+    const uint64_t allocations = heap.AllocationsOf(size_class);
+    if (allocations == line.allocations) DissolveRipe(heap, line);
+    line.allocations = allocations;
+    if (line.filling == nullptr) continue;
+    const uint32_t filled =
+        static_cast<uint32_t>(heap.magazines[c].hold - line.filling->entries - 1);
+    if (filled == line.filled) StopFilling(heap, size_class);
+    line.filled = line.filling != nullptr ? filled : 0;
+  }
 }
 
 void Quarantine::Drain(core::ThreadHeap& heap) {
-  while (drawn_ != 0 || Draw(heap.random())) {
-    --drawn_;
-    const Held held = block_[--block_size_];
-    budget_ += weights_[held.size_class()];
-    FileInSlab(heap, held.slot(), held.size_class());
+  StopFillingOthers(heap, core::kSizeClassCount);
+  for (Block* block; (block = queue_.Take()) != nullptr;) {
+    held_ -= WeightOf(*block);
+    Dissolve(heap, block);
+  }
+  for (unsigned c = 0; c < core::kSizeClassCount; ++c) {
+    Line& line = lines_[c];
+    DissolveRipe(heap, line);
+    line.queued = 0;
+    line.shift = 0;
+    line.allocations = heap.AllocationsOf(static_cast<core::SizeClass>(c));
+  }
+  for (Block*& spare : *spare_) {
+    while (spare != nullptr) {
+      Block* const block = spare;
+      spare = block->next;
+      block->metadata_arena->FreeMetadata(block, BlockBytes(block->shift));
+    }
   }
 }
 
-void Quarantine::FileInSlab(core::ThreadHeap& heap, core::MagazineEntry slot,
-                            core::SizeClass size_class) {
-  if (IsFitForUse(slot, size_class)) heap.ReturnSlot(slot, size_class);
-}
-
-void Quarantine::CountHeld(uint64_t* slots, uint64_t* bytes) const {
-  const auto add = [&](const Held& held) {
-    *bytes += core::SlotSize(held.size_class());
-    ++*slots;
+void Quarantine::CountHeld(const core::ThreadHeap& heap, uint64_t* slots, uint64_t* bytes) const {
+  const auto add = [&](core::SizeClass size_class, uint64_t count) {
+    *slots += count;
+    *bytes += count * core::SlotSize(size_class);
   };
-  for (const Held* at = oldest_ == end_ ? begin_ : oldest_; at != next_;
-       at = at + 1 == end_ ? begin_ : at + 1) {
-    add(*at);
+  for (const Block* block = queue_.oldest; block != nullptr; block = block->next) {
+    add(block->size_class, block->count);
   }
-  for (uint32_t i = 0; i < block_size_; ++i) add(block_[i]);
+  for (unsigned c = 0; c < core::kSizeClassCount; ++c) {
+    const Line& line = lines_[c];
+    add(static_cast<core::SizeClass>(c), line.ripe_slots);
+    if (line.filling != nullptr) {
+      add(static_cast<core::SizeClass>(c),
+          static_cast<uint64_t>(heap.magazines[c].hold - line.filling->entries - 1));
+    }
+  }
 }
 
 }  // namespace hardened

@@ -1,30 +1,35 @@
 // Quarantine: freed slots wait before they can be handed out again.
 //
-// Two stages for each thread heap, all classes together, bounded in bytes. A free puts its slot at
-// the end of a ring, first in first out. When more is held than the budget, slots leave in batches,
-// each drawn at random from the block: the oldest third of the ring, at most kBlock slots, cut off
-// when the last block is empty. So a slot waits while two thirds of the budget pass by, and after
-// that neither the moment nor the order of its return can be told from the frees: which of a group
-// of freed slots returns first is as open as the block is long. (Letting slots pass one by one
-// through a pool, or out of a sliding window, is not: the first of a group to return is then one of
-// the first few dozen freed, as in the birthday problem.)
+// Each class of a thread heap has a block that its frees fill (Magazine::hold). Full blocks of all
+// classes wait in one queue, first in first out, bounded in bytes. When more is held, the oldest
+// ripens: it waits for its class, and when the magazine of that runs empty, the slots of the block
+// are checked and shuffled and the block becomes the magazine as it is, by exchanging pointers. So
+// a slot waits while the budget passes by, less the block that it is in and the one that is being
+// filled; and which of the slots of a block returns first is as open as the block is long. (Letting
+// slots pass one by one through a pool, or out of a sliding window, is not: the first of a group to
+// return is then one of the first few dozen freed, as in the birthday problem.)
+//
+// Blocks of a class grow while it has many in the queue, up to 1,024 slots or a sixth of the
+// budget, and shrink when it has few: a block is about a fifth of what its class has waiting. Ripe
+// blocks stay while they hold no more than a magazine may, beyond that their slots go back to their
+// slabs.
 //
 // What leaves was wiped when it was freed, and one in check_interval slots is checked to be still
 // zero; where every allocation is checked, only what leaves to a slab.
 //
-// A slot counts for its weight: at least `least_weight`, which bounds the ring; above that a
-// multiple of its size, so that big slots do not push a program's working set out of the cache.
+// A slot counts for its weight: at least `least_weight`; above that a multiple of its size, so that
+// big slots do not push a program's working set out of the cache. A block that is being filled
+// counts as full.
 //
 // Threads: the owner of the heap.
 
 #ifndef HARDENED_QUARANTINE_H_
 #define HARDENED_QUARANTINE_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
-#include "absl/base/attributes.h"
-#include "absl/base/optimization.h"
 #include "hardened/core/magazine.h"
 #include "hardened/core/thread_heap.h"
 
@@ -37,8 +42,6 @@ struct QuarantineLimits {
   uint32_t big_factor = 1;      // slots above least_weight count this many times their size
   uint32_t check_interval = 1;  // one in this many slots is checked when it leaves; 0: none
 
-  // Slots that the ring must be able to hold.
-  constexpr size_t capacity() const { return least_weight == 0 ? 0 : bytes / least_weight + 1; }
   constexpr uint32_t WeightOf(uint32_t slot_size) const {
     return slot_size <= least_weight ? least_weight : slot_size * big_factor;
   }
@@ -46,89 +49,96 @@ struct QuarantineLimits {
 
 class Quarantine {
  public:
-  // Slots of the second stage.
-  static constexpr uint32_t kBlock = 2048;
-
-  // Holds a freed slot. `weight` is that of its size in the limits.
-  // Returns: whether slots must leave now; the caller then calls Evict().
-  ABSL_ATTRIBUTE_ALWAYS_INLINE bool Add(core::MagazineEntry slot, core::SizeClass size_class,
-                                        uint32_t weight) {
-    *next_ = Held(slot, size_class);
-    ++next_;
-    if (ABSL_PREDICT_FALSE(next_ == end_)) next_ = begin_;
-    budget_ -= static_cast<int64_t>(weight);
-    return ABSL_PREDICT_FALSE(budget_ < 0);
-  }
-
   // Readies an empty quarantine. Slots up to `wipe_limit` bytes are zero when they are added.
   // `checked_later`: slots from a magazine are checked when they are handed out. `limits` must
   // outlive it.
-  // Returns: false when there is no memory for the ring.
+  // Returns: false when there is no memory for it.
   bool Initialise(const QuarantineLimits& limits, size_t wipe_limit, bool checked_later);
-  bool initialised() const { return begin_ != nullptr; }
+  bool initialised() const { return lines_ != nullptr; }
 
-  // Lets slots leave until the budget holds again, and some more.
-  void Evict(core::ThreadHeap& heap);
-  // Lets all slots leave, back into their slabs.
+  // Holds a freed slot. Fast paths do so themselves, and come here when the block of the class is
+  // full.
+  // Returns: how many slots the block held that it made way for.
+  uint32_t Add(core::ThreadHeap& heap, core::MagazineEntry slot, core::SizeClass size_class);
+
+  // Makes a ripe block the magazine of `size_class`, which is empty.
+  // Returns: false when there is none; the magazine is then the heap's own.
+  bool Refill(core::ThreadHeap& heap, core::SizeClass size_class);
+
+  // From time to time: lets go what classes hold for nobody.
+  void Groom(core::ThreadHeap& heap);
+
+  // Lets all slots leave, back into their slabs, and gives back the memory of the blocks.
   void Drain(core::ThreadHeap& heap);
 
-  // Goes on as after Initialise(). Requires: nothing is held.
-  void Reset();
-
-  // What is held in both stages.
-  void CountHeld(uint64_t* slots, uint64_t* bytes) const;
+  // What is held, ripe blocks included.
+  void CountHeld(const core::ThreadHeap& heap, uint64_t* slots, uint64_t* bytes) const;
 
  private:
-  // A slot, and its class above the address of its record: what leaves needs no descriptor.
-  class Held {
-   public:
-    Held(core::MagazineEntry slot, core::SizeClass size_class)
-        : slot_(slot.slot),
-          record_(reinterpret_cast<uintptr_t>(slot.record) | uint64_t{size_class} << kClassShift) {}
-    core::MagazineEntry slot() const {
-      constexpr uint64_t kAddress = (uint64_t{1} << kClassShift) - 1;
-      return {slot_, reinterpret_cast<core::SlotRecord*>(record_ & kAddress)};
-    }
-    core::SizeClass size_class() const {
-      return static_cast<core::SizeClass>(record_ >> kClassShift);
-    }
+  // Slots of the longest block, as a power of two.
+  static constexpr unsigned kMaxShift = 10;
 
-   private:
-    static constexpr unsigned kClassShift = 48;
-    void* slot_;
-    uint64_t record_;
+  struct Block {
+    Block* next;  // in the list that it is in
+    core::Arena* metadata_arena;
+    uint32_t count;
+    core::SizeClass size_class;
+    uint8_t shift;                  // room for 1 << shift slots
+    alignas(16) core::MagazineEntry entries[];  // from 1 on; 0 is the stop of a magazine
+
+    uint32_t capacity() const { return 1u << shift; }
   };
-  // So many are drawn at a time.
-  static constexpr uint32_t kBatch = 64;
 
-  // Brings the next slots to leave, drawn at random from the block, to its end. Cuts the next block
-  // first when it is empty. Requires: none is drawn. Returns: false when nothing is held.
-  bool Draw(prim::RandomStream& random);
-  // Requires: the block is empty. Returns: false when the ring is, too.
-  bool CutBlock();
-  // Looks at one in check_interval slots. A damaged one is filed nowhere: somebody still has a
-  // pointer to it.
-  ABSL_ATTRIBUTE_ALWAYS_INLINE bool IsFitForUse(const core::MagazineEntry& slot,
-                                                core::SizeClass size_class) {
-    return ABSL_PREDICT_TRUE(--until_check_ != 0) || CheckStillZero(slot.slot, size_class);
-  }
-  // Returns: false when it is damaged, which was reported.
-  bool CheckStillZero(const void* slot, core::SizeClass size_class);
-  ABSL_ATTRIBUTE_NOINLINE void FileInSlab(core::ThreadHeap& heap, core::MagazineEntry slot,
-                                          core::SizeClass size_class);
+  struct List {
+    Block* oldest;
+    Block* newest;
 
-  Held* next_;
-  Held* end_;
-  Held* begin_;
-  int64_t budget_;
-  Held* oldest_;             // of the ring, behind the block
-  Held* block_;              // within the ring's places, not across their end
-  const uint32_t* weights_;  // of each class
+    void Append(Block* block);
+    Block* Take();  // null when there is none
+  };
+
+  // What belongs to one class.
+  struct Line {
+    Block* filling;  // null: none
+    Block* serving;  // is the magazine; null: the magazine is the heap's own
+    List ripe;
+    uint32_t ripe_slots;
+    uint32_t queued;  // blocks in the queue
+    uint8_t shift;    // of the next block
+    // Of the last Groom().
+    uint32_t filled;
+    uint64_t allocations;
+  };
+
+  uint32_t WeightOf(core::SizeClass size_class) const;
+  int64_t WeightOf(const Block& block) const;
+  // Of the longest and the shortest block of a class.
+  uint8_t MostShift(core::SizeClass size_class) const;
+  uint8_t LeastShift(core::SizeClass size_class) const;
+
+  static size_t BlockBytes(unsigned shift);
+  // Null when there is no memory.
+  Block* NewBlock(unsigned shift);
+  void Spare(Block* block);
+  // Ends the filling of a block, which joins the queue when it holds anything.
+  void StopFilling(core::ThreadHeap& heap, core::SizeClass size_class);
+  void StopFillingOthers(core::ThreadHeap& heap, core::SizeClass size_class);
+  // Lets the oldest blocks ripen until the budget holds.
+  void Ripen(core::ThreadHeap& heap, core::SizeClass filling);
+  // The slots of a block go back to their slabs.
+  void Dissolve(core::ThreadHeap& heap, Block* block);
+  void DissolveRipe(core::ThreadHeap& heap, Line& line);
+  // Takes out of the block what is not fit for use: somebody still has a pointer to it.
+  void Check(Block& block);
+  static void Shuffle(Block& block, prim::RandomStream& random);
+
+  Line* lines_;  // of each class
+  List queue_;
+  int64_t held_;  // weight of the queue and of the blocks that are being filled
   const QuarantineLimits* limits_;
-  uint64_t until_check_;
+  std::array<Block*, kMaxShift + 1>* spare_;  // by shift
+  uint32_t until_check_;  // slots until the next that is checked, itself included
   uint32_t wipe_limit_;
-  uint32_t block_size_;
-  uint32_t drawn_;  // of the block's slots the last ones, in the order from the end
   bool checked_later_;
 };
 

@@ -20,6 +20,7 @@ bool InitialiseSecrets() {
   // Odd and with a high bit set, so that multiplication by it mixes.
   secrets.canary.multiplier = random.Next64() | 1 | uint64_t{1} << 63;
   for (uint64_t& key : secrets.canary.epochs) key = random.Next64();
+  secrets.canary.newest = secrets.canary.epochs[0];
   pages.MakeReadable(start, bytes);
   secrets_location.Writable().at = &secrets;
   secrets_location.Seal();
@@ -41,6 +42,7 @@ void AdvanceEpoch() {
   const size_t used = secrets.epoch * sizeof(uint64_t);
   __builtin_memcpy(reinterpret_cast<char*>(secrets.canary.epochs) + used, fresh + used,
                    sizeof(fresh) - used);
+  secrets.canary.newest = secrets.canary.epochs[secrets.epoch];
   prim::linux_page_source.MakeReadable(start, bytes);
 }
 

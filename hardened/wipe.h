@@ -20,6 +20,8 @@ typedef uint64_t WipeUnit __attribute__((vector_size(16), may_alias));
 // Beyond this, the string instructions of libc win over a loop of 16-byte stores.
 inline constexpr size_t kWipeInline = 512;
 
+// Requires: size <= kMost.
+template <size_t kMost = kWipeInline>
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline void WipeInline(void* slot, size_t size) {
   constexpr WipeUnit kZero = {0, 0};
   char* const start = static_cast<char*>(slot);
@@ -36,6 +38,7 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline void WipeInline(void* slot, size_t size) {
   zero(start + 48);
   zero(end - 64);
   zero(end - 48);
+  if constexpr (kMost <= 128) return;
   for (char* at = start + 64; at < end - 64; at += 64) {
     zero(at);
     zero(at + 16);

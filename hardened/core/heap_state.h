@@ -34,6 +34,10 @@ struct HeapPlug {
   // A slot that another thread freed has come back; its record is still kPendingRecord. Core then
   // forgets it.
   void (*keep)(ThreadHeap& heap, MagazineEntry slot, SizeClass size_class) = nullptr;
+  // Fills the empty magazine of a class from what is held. Returns: false when there is nothing.
+  bool (*refill)(ThreadHeap& heap, SizeClass size_class) = nullptr;
+  // A turn of housekeeping.
+  void (*groom)(ThreadHeap& heap) = nullptr;
   // Everything held goes back to its slab.
   void (*drain)(ThreadHeap& heap) = nullptr;
   // A run with a trace goes back to its arena.

@@ -58,7 +58,7 @@ void ThreadHeap::Initialise(prim::RandomStream& random) {
   MagazineEntry* next = reinterpret_cast<MagazineEntry*>(this + 1);
   for (unsigned c = 0; c < kSizeClassCount; ++c) {
     Magazine& magazine = magazines[c];
-    magazine.bottom = magazine.top = next;
+    magazine.bottom = magazine.top = magazine.own = next;
     magazine.limit = next + MagazineCapacity(static_cast<SizeClass>(c));
     next = magazine.limit + 1;
     RestartCountdown(static_cast<SizeClass>(c), kNoCountdown);
@@ -258,6 +258,9 @@ bool ThreadHeap::Refill(SizeClass size_class) {
   ReturnStale(size_class);
   Magazine& magazine = magazines[size_class];
   Bin& bin = bins_[size_class];
+  const HeapPlug& plug = heap_constants->options.plug;
+  if (plug.refill != nullptr && magazine.count() == 0 && plug.refill(*this, size_class))
+    return true;
   Housekeep(prim::CoarseMilliseconds());
   if (HasIncoming()) {
     Collect(kCollectAtOnce);
@@ -334,7 +337,11 @@ void ThreadHeap::Housekeep(uint64_t now) {
   if (now - last_housekeeping_ms_ < kHousekeepingMs) return;
   last_housekeeping_ms_ = now;
   // What a heap with a home hands out must not depend on the time.
-  if (home_ == nullptr) TrimMagazines();
+  if (home_ == nullptr) {
+    TrimMagazines();
+    const HeapPlug& plug = heap_constants->options.plug;
+    if (plug.groom != nullptr) plug.groom(*this);
+  }
   run_cache.Purge(now, heap_constants->options.purge.delay_ms);
   heap_state.Purge(now, /*force=*/false);
   empty_slabs.Purge(now, /*force=*/false, heap_constants->options.purge);
@@ -528,7 +535,9 @@ void ThreadHeap::ReturnStale(SizeClass size_class) {
   if (stale == 0) return;
   bins_[size_class].stale = 0;
   Magazine& magazine = magazines[size_class];
-  magazine.limit = magazine.bottom + MagazineCapacity(size_class);
+  if (magazine.bottom == magazine.own) {
+    magazine.limit = magazine.bottom + MagazineCapacity(size_class);
+  }
   ReturnToSlabs(magazine.bottom + 1, stale);
 }
 

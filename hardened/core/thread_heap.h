@@ -127,6 +127,16 @@ class ThreadHeap : public HeapFront {
     }
   }
 
+  uint64_t AllocationsOf(SizeClass size_class) const {
+    return started_countdowns_[size_class] - magazines[size_class].countdown;
+  }
+  // The empty magazine of the class is the heap's own again.
+  void UseOwnMagazine(SizeClass size_class) {
+    Magazine& magazine = magazines[size_class];
+    magazine.bottom = magazine.top = magazine.own;
+    magazine.limit = magazine.bottom + MagazineCapacity(size_class);
+  }
+
   // Counts runs; called by HeapRegistry::CountRun().
   void CountRun(uint64_t allocations, int64_t live, int64_t bytes) {
     run_allocations_ += allocations;
@@ -206,9 +216,6 @@ class ThreadHeap : public HeapFront {
   // Files a slab to which slots have come back.
   void Refile(Slab& slab);
   static void PushBatch(OutgoingBatch& batch);
-  uint64_t AllocationsOf(SizeClass size_class) const {
-    return started_countdowns_[size_class] - magazines[size_class].countdown;
-  }
   // Makes everything stale that was chosen up to now; touches nothing but this heap.
   void MakeStockStale();
   void ReturnStale(SizeClass size_class);
