@@ -73,6 +73,7 @@ bool HeapState::MakeFirstArena(const CoreOptions& options) {
   prim::linux_page_source.ExcludeFromDumps(&heap_constants, sizeof(heap_constants));
   std::byte key[prim::RandomStream::kKeyBytes] = {};
   if (options.seeded) {
+    prim::CountCallsAsTime();
     __builtin_memcpy(key, &options.seed, sizeof(options.seed));
   } else {
     prim::FillEntropy(key);

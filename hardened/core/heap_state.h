@@ -72,7 +72,8 @@ struct CoreOptions {
   // Every n-th new slab of a thread has a guard of one slice behind it; 0: none. Requires
   // isolate_classes.
   uint32_t guard_slab_interval = 0;
-  // Random numbers come from `seed` instead of the system, so that a run can be repeated.
+  // Random numbers come from `seed` instead of the system, and time passes with what is done, so
+  // that a run can be repeated.
   uint64_t seed = 0;
   bool seeded = false;
 };

@@ -26,6 +26,10 @@ size_t ReadSmallFile(const char* path, char* out, size_t size);
 // Milliseconds of a monotonic clock with a resolution of a few milliseconds. A vDSO read.
 uint64_t CoarseMilliseconds();
 
+// From now on 1,024 calls of CoarseMilliseconds() are a millisecond: what happens then depends on
+// what the program does and not on when.
+void CountCallsAsTime();
+
 // Kernel id of the calling thread.
 uint64_t ThreadId();
 

@@ -2,7 +2,6 @@
 """Every setting changes what happens in a process, and every source counts as it should."""
 
 import itertools
-import mmap
 import os
 import pathlib
 import shutil
@@ -10,6 +9,10 @@ import subprocess
 import sys
 import tempfile
 import unittest
+
+sys.path.insert(0, "tests/support")
+sys.dont_write_bytecode = True
+from kernel_guards import kernel_has_guards
 
 LIBRARY = os.path.abspath("hardened/shim/libhardened.so")
 FIXED = os.path.abspath("hardened/shim/libhardened_standard.so")
@@ -53,16 +56,6 @@ def policy(**arguments):
     assert done.returncode == 0, done
     level, text = done.stdout.split()
     return level, text, done.stderr
-
-
-def kernel_has_guards():
-    """Whether madvise() knows MADV_GUARD_INSTALL."""
-    page = mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    try:
-        page.madvise(102)
-    except OSError:
-        return False
-    return True
 
 
 class EnvironmentTest(unittest.TestCase):

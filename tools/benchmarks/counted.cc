@@ -2,10 +2,8 @@
 //
 //   counted PATTERN OPERATIONS
 //
-// Two functions of libc are replaced, so that the preloaded allocator does the same on every
-// machine: time stands still, and guards can be had as advice, which Linux has from 6.13 on.
-
-#include <sys/syscall.h>
+// Together with HARDENED_SEED it does the same on every machine whose kernel has guards as advice
+// (Linux 6.13).
 
 #include <string_view>
 
@@ -21,9 +19,6 @@ namespace {
 using bench::Array;
 using bench::Random;
 using bench::Take;
-
-constexpr int kGuardInstall = 102;
-constexpr int kGuardRemove = 103;
 
 // An operation is a malloc and a free.
 template <size_t kSize>
@@ -82,7 +77,7 @@ void NewAndSizedDelete(int64_t operations) {
   for (int64_t i = 0; i < operations; ++i) {
     void* block = ::operator new(64);
     bench::Escape(block);
-    ::operator delete(block, size_t{64});
+    ::operator delete (block, size_t{64});
   }
 }
 
@@ -118,21 +113,6 @@ constexpr struct {
 };
 
 }  // namespace
-
-extern "C" int clock_gettime(clockid_t, timespec* now) noexcept {
-  *now = {.tv_sec = 1, .tv_nsec = 0};
-  return 0;
-}
-
-// One system call for each call, as with the kernel's own advice.
-extern "C" int madvise(void* start, size_t bytes, int advice) noexcept {
-  if (advice == kGuardInstall) {
-    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
-    return mmap(start, bytes, PROT_NONE, flags, -1, 0) == start ? 0 : -1;
-  }
-  if (advice == kGuardRemove) return mprotect(start, bytes, PROT_READ | PROT_WRITE);
-  return static_cast<int>(syscall(SYS_madvise, start, bytes, advice));
-}
 
 int main(int argc, char** argv) {
   const int64_t operations = argc == 3 ? strtoll(argv[2], nullptr, 10) : 0;
