@@ -106,6 +106,7 @@ constexpr Rule kRules[] = {
     {"lanes", Plain, 1, 64},
     {"purge_delay", Plain, 0, 3600000},
     {"explain_faults", Boolean, 0, 1},
+    {"deepbind", Boolean, 0, 1},
     {"seed", Plain, 0, UINT64_MAX},
     {"double_free", Action, 0, 2},
     {"invalid_free", Action, 0, 2},

@@ -67,7 +67,7 @@ const core::Run* FindRun(uintptr_t address) {
   // A run describes only the slice in which its data starts: find it from the start of its span.
   const uint32_t first = arena->FindUsedSpan(arena->SliceIndex(address));
   if (first == core::kNoSpan) return nullptr;
-  for (uint32_t i = first; i < arena->committed_slices(); ++i) {
+  for (uint32_t i = first; i < arena->grown_slices(); ++i) {
     const core::SliceDescriptor& slice = arena->slices()[i];
     if (slice.use == core::SliceUse::kSlab && !slice.released) return nullptr;
     if (slice.use != core::SliceUse::kRun || slice.released) continue;
@@ -109,8 +109,11 @@ CorruptionReport DescribeAddress(uintptr_t address, const char* found_by) {
   return ExplainBadPointer(address, PointerUse::kUse, found_by);
 }
 
-void ReportBadPointer(const void* pointer, PointerUse use, const char* found_by) {
-  HandleEvent(ExplainBadPointer(reinterpret_cast<uintptr_t>(pointer), use, found_by));
+void ReportBadPointer(const void* pointer, PointerUse use, const char* found_by,
+                      const void* caller) {
+  CorruptionReport report = ExplainBadPointer(reinterpret_cast<uintptr_t>(pointer), use, found_by);
+  report.caller = reinterpret_cast<uintptr_t>(caller);
+  HandleEvent(report);
 }
 
 }  // namespace hardened

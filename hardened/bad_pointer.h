@@ -25,9 +25,11 @@ const core::Run* FindRun(uintptr_t address);
 // lock. Requires: no live allocation starts at `address`.
 prim::CorruptionReport ExplainBadPointer(uintptr_t address, PointerUse use, const char* found_by);
 
-// Reports it. Returns when the policy lets the program go on (events.h).
-[[gnu::cold, gnu::noinline]] void ReportBadPointer(const void* pointer, PointerUse use,
-                                                   const char* found_by);
+// Reports it. Returns when the policy lets the program go on (events.h). The caller that is meant
+// by default is that of the function which reports.
+[[gnu::cold, gnu::noinline]] void ReportBadPointer(
+    const void* pointer, PointerUse use, const char* found_by,
+    const void* caller = __builtin_return_address(0));
 
 }  // namespace hardened
 

@@ -15,10 +15,11 @@ enum class EntryPoint : uint8_t {
   kFreeAlignedSized,
   kDelete,
   kDeleteArray,
+  kSizedDelete,
+  kSizedDeleteArray,
   kAlignedDelete,
   kAlignedDeleteArray,
   kRealloc,
-  kReallocArray,
   kUsableSize,
 };
 
@@ -45,8 +46,10 @@ constexpr EntryPointFacts FactsOf(EntryPoint entry) {
     case EntryPoint::kFreeAlignedSized:
       return {"free_aligned_sized", kAligned, true};
     case EntryPoint::kDelete:
+    case EntryPoint::kSizedDelete:
       return {"operator delete", KindBit(AllocationKind::kNew), true};
     case EntryPoint::kDeleteArray:
+    case EntryPoint::kSizedDeleteArray:
       return {"operator delete[]", KindBit(AllocationKind::kNewArray), true};
     case EntryPoint::kAlignedDelete:
       return {"operator delete", KindBit(AllocationKind::kAlignedNew), true};
@@ -54,12 +57,22 @@ constexpr EntryPointFacts FactsOf(EntryPoint entry) {
       return {"operator delete[]", KindBit(AllocationKind::kAlignedNewArray), true};
     case EntryPoint::kRealloc:
       return {"realloc", kMalloc | kAligned, false};
-    case EntryPoint::kReallocArray:
-      return {"reallocarray", kMalloc | kAligned, false};
     case EntryPoint::kUsableSize:
       return {"malloc_usable_size", kAny, false};
   }
   return {"", 0, false};
+}
+
+// The forms of operator delete without alignment.
+constexpr bool IsPlainDelete(EntryPoint entry) {
+  return entry >= EntryPoint::kDelete && entry <= EntryPoint::kSizedDeleteArray;
+}
+
+// Whether an allocation of malloc and its like is ended by delete, or one of new by free.
+constexpr bool MixesMallocAndNew(core::AllocationKind kind, EntryPoint entry) {
+  const bool made_by_new =
+      kind != core::AllocationKind::kMalloc && kind != core::AllocationKind::kAligned;
+  return made_by_new != (entry >= EntryPoint::kDelete && entry <= EntryPoint::kAlignedDeleteArray);
 }
 
 // What the program called to make an allocation of this kind.

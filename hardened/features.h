@@ -86,6 +86,8 @@ constexpr bool IsCoherent(const Features& features) {
          (!features.check_neighbours || features.canary) &&
          // The sweep looks for both words of the canary.
          (!features.sweep || features.check_neighbours) &&
+         // Slabs that wait for their class do not go away under a sweep (EmptySlabs::TryHold).
+         (!features.sweep || features.core.isolate_classes) &&
          (!features.check_on_allocate || features.wipe_limit > 0) &&
          (!features.check_stated_size || features.exact_size) &&
          // Only a slab that keeps its address space may have a guard that is never moved.

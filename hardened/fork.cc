@@ -4,31 +4,45 @@
 #include "hardened/core/run.h"
 #include "hardened/heap_plugs.h"
 #include "hardened/prim/fork_guard.h"
+#include "hardened/prim/lock.h"
+#include "hardened/prim/start_guard.h"
 #include "hardened/zero_size.h"
 
 namespace hardened {
 namespace {
 
 void BeforeFork() {
-  zero_size_slots.LockForFork();
-  core::heap_registry.LockForFork();
-  core::run_cache.LockForFork();
-  core::held_runs.LockForFork();
-  core::held_traced_runs.LockForFork();
+  prim::BeginFork();
+  prim::FreezeStart();
+  // Also where the policy leaves the process to libc's malloc.
+  if (!core::heap_state.started()) return;
+  zero_size_slots.FreezeForFork();
+  core::heap_registry.FreezeForFork();
+  core::run_cache.FreezeForFork();
+  core::held_runs.FreezeForFork();
+  core::held_traced_runs.FreezeForFork();
 }
+
 void AfterForkInParent() {
-  core::held_traced_runs.UnlockAfterFork(/*in_child=*/false);
-  core::held_runs.UnlockAfterFork(/*in_child=*/false);
-  core::run_cache.UnlockAfterFork(/*in_child=*/false);
-  core::heap_registry.UnlockAfterFork(/*in_child=*/false);
-  zero_size_slots.UnlockAfterFork(/*in_child=*/false);
+  if (!prim::EndForkInParent()) return;
+  core::held_traced_runs.ThawAfterFork();
+  core::held_runs.ThawAfterFork();
+  core::run_cache.ThawAfterFork();
+  core::heap_registry.ThawAfterFork();
+  zero_size_slots.ThawAfterFork();
+  prim::ThawStart();
 }
+
 void AfterForkInChild() {
-  core::held_traced_runs.UnlockAfterFork(/*in_child=*/true);
-  core::held_runs.UnlockAfterFork(/*in_child=*/true);
-  core::run_cache.UnlockAfterFork(/*in_child=*/true);
-  core::heap_registry.UnlockAfterFork(/*in_child=*/true);
-  zero_size_slots.UnlockAfterFork(/*in_child=*/true);
+  prim::EndForkInChild();
+  const bool whole = prim::MendStartInChild();
+  // Where this very thread is starting the heap, it goes on with that below the signal handler.
+  if (prim::ThreadIsStarting() || (whole && !core::heap_state.started())) return;
+  core::held_traced_runs.MendInChild();
+  core::held_runs.MendInChild();
+  core::run_cache.MendInChild();
+  core::heap_registry.MendInChild();
+  zero_size_slots.MendInChild();
   RenewAfterFork();
 }
 

@@ -36,11 +36,11 @@ uint64_t DrawInterval(core::ThreadHeap& heap, uint32_t interval) {
   return 1 + heap.random().Below(2 * interval - 1);
 }
 
-core::Run* AllocateSample(core::ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero) {
+core::Run* AllocateSample(core::ThreadHeap& heap, size_t bytes, size_t alignment) {
   if (samples.load(std::memory_order_relaxed) >= MostSamples()) return nullptr;
   const bool at_end = heap.random().Next16() % 2 == 0;
   core::Run* run = core::AllocateRun(
-      heap, bytes, alignment, zero, at_end ? core::RunPlacement::kEnd : core::RunPlacement::kStart);
+      heap, bytes, alignment, at_end ? core::RunPlacement::kEnd : core::RunPlacement::kStart);
   if (run == nullptr) return nullptr;
   core::Arena* arena = nullptr;
   Trace* trace = static_cast<Trace*>(core::heap_state.AllocateMetadata(sizeof(Trace), &arena));

@@ -49,7 +49,7 @@ uint64_t DrawInterval(core::ThreadHeap& heap, uint32_t interval);
 // A run for a sample of `bytes`, aligned to `alignment`, without a live record. Null when there is
 // no memory for it, or when there are too many samples. The caller's frame must have a frame
 // pointer.
-core::Run* AllocateSample(core::ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero);
+core::Run* AllocateSample(core::ThreadHeap& heap, size_t bytes, size_t alignment);
 
 // The sample is about to be freed by the caller, whose frame must have a frame pointer.
 void NoteSampleFreed(core::Run& run);

@@ -3,7 +3,8 @@
 //
 // Nothing here sets errno to an error: callers see null and decide. errno is left as it was.
 //
-// Threads: all functions from any thread. Signals: not from a handler that interrupted one of them.
+// Threads: all functions from any thread. Signals: not from a handler that interrupted one of them,
+// but while the heap is being started (start_guard.h).
 
 #ifndef HARDENED_HEAP_H_
 #define HARDENED_HEAP_H_
@@ -30,6 +31,8 @@
 #include "hardened/guarded_sample.h"
 #include "hardened/heap_plugs.h"
 #include "hardened/neighbours.h"
+#include "hardened/prim/start_guard.h"
+#include "hardened/replaced_operators.h"
 #include "hardened/sweep.h"
 #include "hardened/wipe.h"
 #include "hardened/zero_size.h"
@@ -42,6 +45,7 @@ struct LiveAllocation {
   core::SliceDescriptor* slice;
   core::SlotRecord* record;
   core::RecordValue value;
+  uint16_t life;  // where there is one
   core::SliceUse use;
 
   bool found() const { return slice != nullptr; }
@@ -49,7 +53,6 @@ struct LiveAllocation {
   bool is_zero_size() const { return use == core::SliceUse::kZeroSize; }
 
   core::Run& run() const { return *core::Run::OfRecord(record); }
-  uint16_t life() const { return record[1].load(std::memory_order_relaxed); }
 };
 
 // What an allocation does when there is no memory: what Otherwise() returns is its result. It is
@@ -65,6 +68,14 @@ class Heap {
   static constexpr const Features& kFeatures = Policy::kFeatures;
   using Canary = std::conditional_t<kFeatures.canary, SlotCanary, NoCanary>;
 
+  // Requests from kLeastSlotRequest on, so many of them, have a slot of their own class.
+  static constexpr size_t kLeastSlotRequest = kFeatures.zero_size_faults ? 1 : 0;
+  static constexpr size_t kSlotRequests =
+      core::kMaxSlotSize - Canary::kRoom + 1 - kLeastSlotRequest;
+  static constexpr bool IsSlotRequest(size_t bytes) {
+    return bytes - kLeastSlotRequest < kSlotRequests;
+  }
+
   // Memory for `bytes`, at least 16-byte aligned. Failure's result when memory is exhausted or the
   // request is beyond PTRDIFF_MAX.
   template <class Failure = NullOtherwise>
@@ -72,7 +83,8 @@ class Heap {
     return AllocateFast<Failure, /*kZeroed=*/false>(bytes, kind);
   }
 
-  // The same, reading as zero. Memory that is known to be zero is not touched.
+  // The same, reading as zero whatever the program wrote where it must not: what should be zero is
+  // looked at or made so again.
   template <class Failure = NullOtherwise>
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void* AllocateZeroed(size_t bytes) {
     return AllocateFast<Failure, /*kZeroed=*/true>(bytes, core::AllocationKind::kMalloc);
@@ -168,17 +180,37 @@ class Heap {
       kind = core::AllocationKind::kMalloc;
     }
     if (alignment <= core::kSlotAlignment) return Allocate(bytes, kind);
-    if (alignment <= kMaxSlotAlignedTo && IsSlotRequest(bytes)) {
-      // The slots of a class are aligned to every power of two that divides their size.
-      size_t size = core::RoundUpTo(bytes + Canary::kRoom, alignment);
-      for (; size <= core::kMaxSlotSize; size += alignment) {
-        const core::SizeClass size_class = core::SizeClassOf(size);
-        if ((core::kSlotSizes[size_class] & (alignment - 1)) == 0) {
-          return AllocateOfClass(size_class, bytes, alignment, kind);
-        }
-      }
+    const core::SizeClass size_class = AlignedClass(alignment, bytes);
+    return size_class < core::kSizeClassCount ? AllocateOfClass(size_class, bytes, alignment, kind)
+                                              : AllocateRunFor(bytes, alignment, kind, false);
+  }
+
+  // Looks at an allocation before a call ends it that states an alignment; null is allowed.
+  // Detects: an alignment other than was asked for.
+  // Misses:  at most 16 stated for a slot that would lie in the same class; one time in 8, 32 and
+  //          more for such a slot that was aligned to 16 at most.
+  // Cost:    one look at the record, and the choice of the class.
+  static void CheckStatedAlignment(void* pointer, size_t alignment, EntryPoint entry_point) {
+    if constexpr (!kFeatures.check_stated_size) return;
+    if (pointer == nullptr) return;
+    const LiveAllocation live = Look(reinterpret_cast<uintptr_t>(pointer));
+    if (!live.found() || (FactsOf(entry_point).accepts & KindBit(core::KindOf(live.value))) == 0) {
+      return;  // the call itself will say so
     }
-    return AllocateRunFor(bytes, alignment, kind, false);
+    if (alignment < core::kSlotAlignment) alignment = core::kSlotAlignment;
+    if (live.is_run()) {
+      const size_t asked = size_t{1} << live.run().alignment_shift;
+      if (alignment == (asked < core::kSlotAlignment ? core::kSlotAlignment : asked)) return;
+    } else if (live.is_zero_size()) {
+      if (alignment == core::kSlotAlignment) return;
+    } else {
+      const bool told = !kFeatures.canary || alignment == core::kSlotAlignment ||
+                        (live.life & kLifeAlignment) == AlignmentCode(alignment);
+      if (told && live.slice->size_class == AlignedClass(alignment, SizeOf(live))) return;
+    }
+    const int saved_errno = errno;
+    ReportAlignmentMismatch(pointer, SizeOf(live), alignment, entry_point);
+    errno = saved_errno;
   }
 
   // realloc, except for null `pointer` and zero `bytes`, which the callers handle. On failure null,
@@ -232,12 +264,6 @@ class Heap {
   static constexpr SlotCanary::Words kWords =
       kFeatures.check_neighbours ? SlotCanary::Words::kFirstAndLast : SlotCanary::Words::kFirst;
 
-  // True for requests that a slot of their own class can serve. Where zero bytes are special, zero
-  // wraps around and is not one.
-  static constexpr bool IsSlotRequest(size_t bytes) {
-    return kFeatures.zero_size_faults ? bytes - 1 < kMaxSlotRequest : bytes <= kMaxSlotRequest;
-  }
-
   static constexpr core::RecordValue LiveValue(core::SizeClass size_class, size_t bytes,
                                                core::AllocationKind kind) {
     return core::LiveRecord(kind, kFeatures.exact_size ? core::kSlotSizes[size_class] - bytes : 0);
@@ -254,6 +280,27 @@ class Heap {
     const unsigned kind = value & core::kKindMask;
     if (accepts >> first == (1 << kinds) - 1) return kind - first < kinds;
     return (accepts >> kind & 1) != 0;
+  }
+
+  // An aligned slot says in the last bits of its life how it is aligned: 0 for 32, 7 for 4096.
+  static constexpr uint16_t kLifeAlignment = 7;
+  static uint16_t AlignmentCode(size_t alignment) {
+    return static_cast<uint16_t>(std::countr_zero(alignment) - 5) & kLifeAlignment;
+  }
+  static uint16_t WithAlignment(uint16_t life, size_t alignment) {
+    return static_cast<uint16_t>((life & ~kLifeAlignment) | AlignmentCode(alignment));
+  }
+
+  // The class whose slots serve `bytes` so aligned; kSizeClassCount when a run has to.
+  static core::SizeClass AlignedClass(size_t alignment, size_t bytes) {
+    if (alignment > kMaxSlotAlignedTo || !IsSlotRequest(bytes)) return core::kSizeClassCount;
+    // The slots of a class are aligned to every power of two that divides their size.
+    size_t size = core::RoundUpTo(bytes + Canary::kRoom, alignment);
+    for (; size <= core::kMaxSlotSize; size += alignment) {
+      const core::SizeClass size_class = core::SizeClassOf(size);
+      if ((core::kSlotSizes[size_class] & (alignment - 1)) == 0) return size_class;
+    }
+    return core::kSizeClassCount;
   }
 
   // ---- allocation
@@ -285,13 +332,13 @@ class Heap {
     core::Magazine& magazine = heap.magazines[size_class];
     const core::MagazineEntry entry = *magazine.top;
     if (ABSL_PREDICT_FALSE(entry.slot == nullptr)) {
-      return AllocateSlot(size_class, bytes, kind, false);
+      return AllocateSlot(size_class, bytes, kind, false, alignment);
     }
     if (ABSL_PREDICT_FALSE(--magazine.countdown == 0)) {
       return AllocateSampled<NullOtherwise>(size_class, bytes, kind, false, alignment);
     }
     --magazine.top;
-    return HandOut<NullOtherwise>(heap, magazine, entry, size_class, bytes, kind, false);
+    return HandOut<NullOtherwise>(heap, magazine, entry, size_class, bytes, kind, false, alignment);
   }
 
   template <class Failure>
@@ -306,18 +353,22 @@ class Heap {
                                                     const core::Magazine& magazine,
                                                     const core::MagazineEntry& entry,
                                                     core::SizeClass size_class, size_t bytes,
-                                                    core::AllocationKind kind, bool zeroed) {
+                                                    core::AllocationKind kind, bool zeroed,
+                                                    size_t alignment = core::kSlotAlignment) {
     const size_t size = core::kSlotSizes[size_class];
     if (zeroed || kFeatures.check_on_allocate) {
+      // Detects: a write to a slot that was wiped or never used, before it is handed out.
+      // Misses:  slots above the wipe limit: where they must be zero they are cleared.
+      // Cost:    see IsZero(); calloc pays it everywhere, malloc where Features say so.
       const core::RecordValue before = entry.record->load(std::memory_order_relaxed);
-      const bool known_zero = core::IsKnownZero(before);
-      if constexpr (kFeatures.check_on_allocate) {
+      if (size <= kFeatures.wipe_limit && core::IsKnownZero(before)) {
         if (ABSL_PREDICT_FALSE(before == core::kUnusedZeroRecord)) Populate(entry.slot, size);
-        if (known_zero && ABSL_PREDICT_FALSE(!IsZero(entry.slot, size))) {
-          return AllocateInstead<Failure>(entry, size_class, bytes, kind, zeroed);
+        if (ABSL_PREDICT_FALSE(!IsZero(entry.slot, size))) {
+          return AllocateInstead<Failure>(entry, size_class, bytes, kind, zeroed, alignment);
         }
+      } else if (zeroed) {
+        __builtin_memset(entry.slot, 0, bytes);
       }
-      if (zeroed && !known_zero) __builtin_memset(entry.slot, 0, bytes);
     }
     if constexpr (kFeatures.sweep) {
       // A sweep that sees the canary then sees as well that the slot is not free and zero any more.
@@ -326,7 +377,8 @@ class Heap {
     }
     if constexpr (kFeatures.canary) {
       // Counts down by one for each allocation of the class.
-      const uint16_t life = NewLife(heap, magazine.countdown);
+      uint16_t life = NewLife(heap, magazine.countdown);
+      if (alignment > core::kSlotAlignment) life = WithAlignment(life, alignment);
       entry.record[1].store(life, std::memory_order_relaxed);
       const uintptr_t address = reinterpret_cast<uintptr_t>(entry.slot);
       const size_t slack = size - bytes;
@@ -341,10 +393,12 @@ class Heap {
   template <class Failure>
   ABSL_ATTRIBUTE_NOINLINE static void* AllocateInstead(core::MagazineEntry damaged,
                                                        core::SizeClass size_class, size_t bytes,
-                                                       core::AllocationKind kind, bool zeroed) {
+                                                       core::AllocationKind kind, bool zeroed,
+                                                       size_t alignment) {
     ReportWriteAfterFree(damaged.slot, core::kSlotSizes[size_class], "malloc");
     damaged.record->store(core::kFreedRecord, std::memory_order_relaxed);
-    return OrOtherwise<Failure>(AllocateSlot(size_class, bytes, kind, zeroed), bytes, kind);
+    return OrOtherwise<Failure>(AllocateSlot(size_class, bytes, kind, zeroed, alignment), bytes,
+                                kind);
   }
 
   template <class Failure>
@@ -362,7 +416,8 @@ class Heap {
   }
 
   ABSL_ATTRIBUTE_NOINLINE static void* AllocateSlot(core::SizeClass size_class, size_t bytes,
-                                                    core::AllocationKind kind, bool zeroed) {
+                                                    core::AllocationKind kind, bool zeroed,
+                                                    size_t alignment = core::kSlotAlignment) {
     const int saved_errno = errno;
     void* result = nullptr;
     if (Started()) {
@@ -373,10 +428,12 @@ class Heap {
             RefillFromReserves(*heap.get(), size_class)) {
           heap.get()->CountAllocation(size_class, 1);
           const core::MagazineEntry entry = *magazine.top--;
-          result =
-              HandOut<NullOtherwise>(*heap.get(), magazine, entry, size_class, bytes, kind, zeroed);
+          result = HandOut<NullOtherwise>(*heap.get(), magazine, entry, size_class, bytes, kind,
+                                          zeroed, alignment);
         }
       }
+    } else {
+      result = prim::AllocateEarly(bytes, alignment);
     }
     errno = saved_errno;
     return result;
@@ -398,13 +455,15 @@ class Heap {
     const int saved_errno = errno;
     core::ThreadHeap& heap = *static_cast<core::ThreadHeap*>(core::current_heap);
     heap.CountAllocation(size_class, -1);
-    heap.RestartCountdown(size_class, DrawInterval(heap, active_features->sample_interval));
-    if constexpr (kFeatures.canary) RenewLives(heap);
-    bool zero = false;
-    void* result = FinishRun(heap, AllocateSample(heap, bytes, alignment, &zero), bytes, kind,
-                             zeroed && !zero);
+    void* result = nullptr;
+    // Or this is the first of its class after a fork.
+    if (!heap.ReturnStale(size_class)) {
+      heap.RestartCountdown(size_class, DrawInterval(heap, active_features->sample_interval));
+      if constexpr (kFeatures.canary) RenewLives(heap);
+      result = FinishRun(heap, AllocateSample(heap, bytes, alignment), bytes, kind, zeroed);
+    }
     errno = saved_errno;
-    if (result == nullptr) result = AllocateSlot(size_class, bytes, kind, zeroed);
+    if (result == nullptr) result = AllocateSlot(size_class, bytes, kind, zeroed, alignment);
     return OrOtherwise<Failure>(result, bytes, kind);
   }
 
@@ -414,18 +473,19 @@ class Heap {
     void* result = nullptr;
     if (Started()) {
       const core::HeapForOperation heap;
-      bool zero = false;
       if (heap.get() != nullptr) {
         // An aligned allocation of nothing lies on the guard behind its page.
         const core::RunPlacement placement = kFeatures.zero_size_faults && bytes == 0
                                                  ? core::RunPlacement::kEnd
                                                  : core::RunPlacement::kByLevel;
-        core::Run* run = core::AllocateRun(*heap.get(), bytes, alignment, &zero, placement);
+        core::Run* run = core::AllocateRun(*heap.get(), bytes, alignment, placement);
         if (run == nullptr && bytes <= PTRDIFF_MAX && core::ReleaseReserves()) {
-          run = core::AllocateRun(*heap.get(), bytes, alignment, &zero, placement);
+          run = core::AllocateRun(*heap.get(), bytes, alignment, placement);
         }
-        result = FinishRun(*heap.get(), run, bytes, kind, zeroed && !zero);
+        result = FinishRun(*heap.get(), run, bytes, kind, zeroed);
       }
+    } else {
+      result = prim::AllocateEarly(bytes, alignment);
     }
     errno = saved_errno;
     return result;
@@ -433,12 +493,17 @@ class Heap {
 
   // Makes a run (null: null) an allocation of `bytes`.
   static void* FinishRun(core::ThreadHeap& heap, core::Run* run, size_t bytes,
-                         core::AllocationKind kind, bool clear) {
+                         core::AllocationKind kind, bool zeroed) {
     if (run == nullptr) return nullptr;
-    if (clear) core::ClearRun(*run, bytes);
+    if (zeroed) core::ClearRun(*run, bytes);
     if constexpr (kFeatures.canary) {
       run->beside_record.store(NewLife(heap, heap.random().Next16()), std::memory_order_relaxed);
       WriteRunCanary(*run);
+    } else {
+      // Another life than the last of this run; the first is random (Claim).
+      run->beside_record.store(
+          static_cast<uint16_t>(run->beside_record.load(std::memory_order_relaxed) + 1),
+          std::memory_order_relaxed);
     }
     run->record.store(core::LiveRecord(kind, 0), std::memory_order_release);
     return reinterpret_cast<void*>(run->data);
@@ -451,15 +516,25 @@ class Heap {
 
   static void* AllocateNothing(core::AllocationKind kind) {
     const int saved_errno = errno;
-    core::MagazineEntry entry = {};
-    if (Started()) entry = zero_size_slots.Allocate();
-    if (entry.slot != nullptr) {
-      entry.record->store(core::LiveRecord(kind, 0), std::memory_order_relaxed);
+    void* result = nullptr;
+    if (Started()) {
+      const core::MagazineEntry entry = zero_size_slots.Allocate();
+      result = entry.slot;
+      if (result != nullptr) {
+        if constexpr (kRecordShift == 2) {
+          entry.record[1].store(static_cast<uint16_t>(LifeOf(*entry.record) + 1),
+                                std::memory_order_relaxed);
+        }
+        entry.record->store(core::LiveRecord(kind, 0), std::memory_order_relaxed);
+      }
+    } else {
+      result = prim::AllocateEarly(0, core::kSlotAlignment);
     }
     errno = saved_errno;
-    return entry.slot;
+    return result;
   }
 
+  // False without memory, and for a thread that is starting the heap: AllocateEarly() serves that.
   static bool Started() { return core::heap_state.started() || StartHeap(kFeatures); }
 
   // ---- canaries
@@ -505,7 +580,7 @@ class Heap {
         slack = RunSlack(live.run());
         size = live.run().requested + slack;
       }
-      const uint64_t value = SlotCanary::Value(address, live.life());
+      const uint64_t value = SlotCanary::Value(address, live.life);
       // Data that does not start its page, because it ends against a guard, has bytes in front that
       // nothing may write.
       const bool front_intact = !live.is_run() || live.run().data == live.run().pages ||
@@ -566,6 +641,11 @@ class Heap {
   // that is to be reported.
   ABSL_ATTRIBUTE_NOINLINE static void FreeSlow(void* pointer, size_t stated,
                                                EntryPoint entry_point) noexcept {
+    if (IsPlainDelete(entry_point) &&
+        plain_operators.load(std::memory_order_relaxed) != Operators::kOurs &&
+        EndByDefault(pointer, entry_point)) {
+      return;
+    }
     if (pointer == nullptr) return;
     KeepFramePointer();
     const int saved_errno = errno;
@@ -596,19 +676,22 @@ class Heap {
       accepts |= KindBit(core::AllocationKind::kMalloc);
     }
     if ((accepts & KindBit(kind)) != 0) return;
+    if (MixesMallocAndNew(kind, entry_point) && MallocAndNewMayMix()) return;
     ReportKindMismatch(pointer, kind, entry_point);
   }
 
   // Takes `live` out of everybody else's hands: of two calls at once only one goes on.
   // Detects: a double free across threads, or of a run, at the call, unless both race as
-  //          slot_record.h says.
-  // Misses:  one after the slot or run was handed out again.
+  //          slot_record.h says. Also when the slot or run was handed out again since Find(), where
+  //          there is a life.
+  // Misses:  one whose Find() was after that.
   // Cost:    one atomic operation, on the slow side only.
   // Returns: false when somebody else was first, which was reported.
   static bool Claim(void* pointer, const LiveAllocation& live, EntryPoint entry_point) {
     core::RecordValue expected = live.value;
-    if (live.record->compare_exchange_strong(expected, core::kPendingRecord,
-                                             std::memory_order_relaxed)) {
+    if (HasLife(live.use) ? core::ClaimWithLife(*live.record, core::WordOf(live.value, live.life))
+                          : live.record->compare_exchange_strong(expected, core::kPendingRecord,
+                                                                 std::memory_order_relaxed)) {
       return true;
     }
     ReportBadPointer(pointer, UseOf(entry_point), FactsOf(entry_point).name);
@@ -700,25 +783,41 @@ class Heap {
     return FactsOf(entry_point).frees ? PointerUse::kFree : PointerUse::kUse;
   }
 
-  // The live allocation that starts at `pointer`; reports when there is none.
+  static constexpr bool HasLife(core::SliceUse use) {
+    return kRecordShift == 2 || use == core::SliceUse::kRun;
+  }
+
+  // The live allocation that starts at `pointer`; reports when there is none. None either, without
+  // a report, where the pointer is an early one (start_guard.h).
   static LiveAllocation Find(void* pointer, EntryPoint entry_point) {
-    const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
+    const LiveAllocation live = Look(reinterpret_cast<uintptr_t>(pointer));
+    if (!live.found() && !prim::IsEarly(pointer)) {
+      ReportBadPointer(pointer, UseOf(entry_point), FactsOf(entry_point).name);
+    }
+    return live;
+  }
+
+  // The live allocation that starts at `address`, if there is one.
+  static LiveAllocation Look(uintptr_t address) {
     core::SliceDescriptor* slice = core::heap_state.FindSlice(address);
     if (slice != nullptr && slice->use != core::SliceUse::kNone && !slice->released) {
       const uint32_t index = slice->IndexOf(address);
       if (index < slice->slot_count) {
         core::SlotRecord& record = slice->RecordAt(index, kRecordShift);
-        const core::RecordValue value = record.load(std::memory_order_relaxed);
-        if (core::IsLive(value)) {
-          return {slice, &record, value, slice->use};
+        const core::SliceUse use = slice->use;
+        const core::LifeWord word = HasLife(use)
+                                        ? core::LoadWithLife(record)
+                                        : core::WordOf(record.load(std::memory_order_relaxed), 0);
+        if (core::IsLive(core::RecordIn(word))) {
+          return {slice, &record, core::RecordIn(word), core::LifeIn(word), use};
         }
       }
     }
-    ReportBadPointer(pointer, UseOf(entry_point), FactsOf(entry_point).name);
     return {};
   }
 
   ABSL_ATTRIBUTE_NOINLINE static size_t UsableSizeSlow(void* pointer) {
+    if (prim::IsEarly(pointer)) return prim::EarlySize(pointer);
     const LiveAllocation live = Find(pointer, EntryPoint::kUsableSize);
     if (!live.found()) return 0;
     CheckCanary(pointer, live, EntryPoint::kUsableSize);
@@ -738,6 +837,7 @@ class Heap {
   // Of slots of other threads, of runs, of nothing, and of all that is to be reported.
   ABSL_ATTRIBUTE_NOINLINE static void* ReallocateSlow(void* pointer, size_t bytes,
                                                       EntryPoint entry_point) {
+    if (prim::IsEarly(pointer)) return MoveEarly(pointer, bytes);
     const int saved_errno = errno;
     const LiveAllocation live = Find(pointer, entry_point);
     void* result = nullptr;
@@ -753,6 +853,15 @@ class Heap {
       }
     }
     errno = saved_errno;
+    return result;
+  }
+
+  static void* MoveEarly(void* pointer, size_t bytes) {
+    void* result = Allocate(bytes, core::AllocationKind::kMalloc);
+    const size_t old_bytes = prim::EarlySize(pointer);
+    if (result != nullptr) {
+      __builtin_memcpy(result, pointer, old_bytes < bytes ? old_bytes : bytes);
+    }
     return result;
   }
 

@@ -1,16 +1,17 @@
 #include "hardened/heap_plugs.h"
 
+#include "hardened/core/heap_registry.h"
+#include "hardened/damage.h"
 #include "hardened/fault_report.h"
 #include "hardened/fork.h"
 #include "hardened/guarded_sample.h"
 #include "hardened/prim/environment.h"
-#include "hardened/prim/lock.h"
+#include "hardened/prim/start_guard.h"
+#include "hardened/wipe.h"
 #include "hardened/zero_size.h"
 
 namespace hardened {
 namespace {
-
-constinit prim::Lock start_lock;
 
 bool Prepare(core::ThreadHeap& heap) {
   HeapPlugs& plugs = PlugsOf(heap);
@@ -36,6 +37,23 @@ bool Refill(core::ThreadHeap& heap, core::SizeClass size_class) {
 }
 
 void Groom(core::ThreadHeap& heap) { PlugsOf(heap).quarantine.Groom(heap); }
+
+bool Settle(core::MagazineEntry slot, core::SizeClass size_class) {
+  const size_t size = core::SlotSize(size_class);
+  const bool wiped = size <= active_features->wipe_limit;
+  // Detects: a write to the slot between its wipe, when another thread freed it, and this call.
+  // Misses:  writes to slots that are not wiped, apart from those to the link.
+  // Cost:    one pass over the slot.
+  if (wiped && !IsZero(slot.slot, size)) {
+    slot.record->store(core::kFreedRecord, std::memory_order_relaxed);
+    ReportWriteAfterFree(slot.slot, size, "collection");
+    return false;
+  }
+  // Pairs with the loads of who looks at it as a neighbour, or in a sweep: its link is cleared.
+  slot.record->store(wiped ? core::kFreedZeroRecord : core::kFreedRecord,
+                     std::memory_order_release);
+  return true;
+}
 
 void Drain(core::ThreadHeap& heap) {
   Quarantine& quarantine = PlugsOf(heap).quarantine;
@@ -78,9 +96,10 @@ void StopSampling(core::ThreadHeap& heap) {
 void KeepInQuarantine(core::ThreadHeap& heap, core::MagazineEntry entry,
                       core::SizeClass size_class) {
   const size_t size = core::SlotSize(size_class);
+  // Release: a sweep that sees the record sees the wiped slot.
   entry.record->store(
       size <= active_features->wipe_limit ? core::kFreedZeroRecord : core::kFreedRecord,
-      std::memory_order_relaxed);
+      std::memory_order_release);
   PlugsOf(heap).quarantine.Add(heap, entry, size_class);
 }
 
@@ -94,7 +113,7 @@ void KeepInQuarantine(core::ThreadHeap& heap, core::MagazineEntry entry,
 namespace {
 
 bool StartOnce(const Features& features) {
-  const prim::LockGuard guard(start_lock);
+  const prim::StartGuard guard;
   if (core::heap_state.started()) return true;
   if (!active_features.sealed()) {
     Features& active = active_features.Writable();
@@ -102,9 +121,11 @@ bool StartOnce(const Features& features) {
     ConfigureFeatures(&active);
     active_features.Seal();
   }
+  core::heap_registry.RegisterExit();
   core::CoreOptions options = active_features->core;
   options.plug.prepare = &Prepare;
   options.plug.forget_trace = &ForgetTrace;
+  if (features.wipe_limit > 0) options.plug.settle = &Settle;
   if (features.quarantine.bytes > 0) {
     options.plug.keep = &KeepInQuarantine;
     options.plug.refill = &Refill;
@@ -120,10 +141,12 @@ bool StartOnce(const Features& features) {
 
 bool StartHeap(const Features& features) {
   if (core::heap_state.started()) return true;
+  // Below a function of libc that start-up called, or below a signal handler.
+  if (prim::ThreadIsStarting()) return false;
   if (!StartOnce(features)) return false;
   // Early, so that they run after the prepare handlers of others, which may still allocate.
   EnsureForkHandlers();
-  if (active_features->explain_faults) InstallFaultHandler();
+  InstallFaultHandler();
   return true;
 }
 

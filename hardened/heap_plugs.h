@@ -53,7 +53,7 @@ void StopSampling(core::ThreadHeap& heap);
 void ConfigureFeatures(Features* features);
 
 // Starts the heap of the process with a level: policy, secrets, plugs, constants. Idempotent.
-// Returns: false when there is not enough memory.
+// Returns: false when there is not enough memory, and to a thread that is already at it.
 bool StartHeap(const Features& features);
 
 // In the child of a fork: new keys, new lives.

@@ -72,12 +72,13 @@ void CheckNeighbours(const core::SliceDescriptor& slice, uint32_t index, uintptr
   if (index > 0) {
     const uintptr_t left = address - slot_size;
     CheckLiveCanary(slice, index - 1, left, slot_size, found_by);
-    CheckFreeEnd(slice.RecordAt(index - 1, kRecordShift).load(std::memory_order_relaxed),
+    // Pairs with the release store of who files a slot for its owner.
+    CheckFreeEnd(slice.RecordAt(index - 1, kRecordShift).load(std::memory_order_acquire),
                  address - bytes, bytes, left, slot_size, found_by);
   }
   if (index + 1 < slice.slot_count) {
     const uintptr_t right = address + slot_size;
-    CheckFreeEnd(slice.RecordAt(index + 1, kRecordShift).load(std::memory_order_relaxed), right,
+    CheckFreeEnd(slice.RecordAt(index + 1, kRecordShift).load(std::memory_order_acquire), right,
                  bytes, right, slot_size, found_by);
   }
 }

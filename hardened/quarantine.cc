@@ -136,6 +136,7 @@ uint32_t Quarantine::Add(core::ThreadHeap& heap, core::MagazineEntry slot,
   Block* const block = NewBlock(line.shift);
   if (block == nullptr) {
     // No memory to hold it with.
+    const core::ThreadHeap::SlowSide slow_side(heap);
     heap.ReturnSlot(slot, size_class);
     return made_way;
   }
@@ -164,6 +165,17 @@ void Quarantine::StopFilling(core::ThreadHeap& heap, core::SizeClass size_class)
   }
   queue_.Append(block);
   ++line.queued;
+  line.queued_slots += block->count;
+}
+
+Quarantine::Block* Quarantine::TakeOldest() {
+  Block* const block = queue_.Take();
+  if (block == nullptr) return nullptr;
+  held_ -= WeightOf(*block);
+  Line& line = lines_[block->size_class];
+  --line.queued;
+  line.queued_slots -= block->count;
+  return block;
 }
 
 void Quarantine::StopFillingOthers(core::ThreadHeap& heap, core::SizeClass size_class) {
@@ -175,16 +187,14 @@ void Quarantine::StopFillingOthers(core::ThreadHeap& heap, core::SizeClass size_
 void Quarantine::Ripen(core::ThreadHeap& heap, core::SizeClass filling) {
   const int64_t budget = static_cast<int64_t>(limits_->bytes);
   while (held_ > budget) {
-    Block* block = queue_.Take();
+    Block* block = TakeOldest();
     if (block == nullptr) {
       // Many classes with a few large slots each.
       StopFillingOthers(heap, filling);
-      block = queue_.Take();
+      block = TakeOldest();
       if (block == nullptr) return;
     }
-    held_ -= WeightOf(*block);
     Line& line = lines_[block->size_class];
-    --line.queued;
     line.ripe.Append(block);
     line.ripe_slots += block->count;
     // One block may always wait.
@@ -197,14 +207,18 @@ void Quarantine::Ripen(core::ThreadHeap& heap, core::SizeClass filling) {
   }
 }
 
+void Quarantine::StopServing(core::ThreadHeap& heap, core::SizeClass size_class) {
+  Line& line = lines_[size_class];
+  if (line.serving == nullptr) return;
+  heap.UseOwnMagazine(size_class);
+  Spare(line.serving);
+  line.serving = nullptr;
+}
+
 bool Quarantine::Refill(core::ThreadHeap& heap, core::SizeClass size_class) {
   Line& line = lines_[size_class];
   core::Magazine& magazine = heap.magazines[size_class];
-  if (line.serving != nullptr) {
-    heap.UseOwnMagazine(size_class);
-    Spare(line.serving);
-    line.serving = nullptr;
-  }
+  StopServing(heap, size_class);
   for (Block* block; (block = line.ripe.Take()) != nullptr; Spare(block)) {
     line.ripe_slots -= block->count;
     if (!checked_later_) Check(*block);
@@ -267,6 +281,7 @@ void Quarantine::Shuffle(Block& block, prim::RandomStream& random) {
 
 void Quarantine::Dissolve(core::ThreadHeap& heap, Block* block) {
   Check(*block);
+  const core::ThreadHeap::SlowSide slow_side(heap);
   heap.ReturnToSlabs(block->entries + 1, block->count);
   Spare(block);
 }
@@ -292,15 +307,15 @@ void Quarantine::Groom(core::ThreadHeap& heap) {
 }
 
 void Quarantine::Drain(core::ThreadHeap& heap) {
+  const core::ThreadHeap::SlowSide slow_side(heap);
   StopFillingOthers(heap, core::kSizeClassCount);
-  for (Block* block; (block = queue_.Take()) != nullptr;) {
-    held_ -= WeightOf(*block);
-    Dissolve(heap, block);
-  }
+  for (Block* block; (block = TakeOldest()) != nullptr;) Dissolve(heap, block);
   for (unsigned c = 0; c < core::kSizeClassCount; ++c) {
     Line& line = lines_[c];
     DissolveRipe(heap, line);
-    line.queued = 0;
+    if (heap.magazines[c].count() == 0) {
+      StopServing(heap, static_cast<core::SizeClass>(c));
+    }
     line.shift = 0;
     line.allocations = heap.AllocationsOf(static_cast<core::SizeClass>(c));
   }
@@ -314,20 +329,18 @@ void Quarantine::Drain(core::ThreadHeap& heap) {
 }
 
 void Quarantine::CountHeld(const core::ThreadHeap& heap, uint64_t* slots, uint64_t* bytes) const {
-  const auto add = [&](core::SizeClass size_class, uint64_t count) {
-    *slots += count;
-    *bytes += count * core::SlotSize(size_class);
-  };
-  for (const Block* block = queue_.oldest; block != nullptr; block = block->next) {
-    add(block->size_class, block->count);
-  }
+  // No block is looked at: the owner may give it back at this moment.
   for (unsigned c = 0; c < core::kSizeClassCount; ++c) {
     const Line& line = lines_[c];
-    add(static_cast<core::SizeClass>(c), line.ripe_slots);
+    const core::Magazine& magazine = heap.magazines[c];
+    uint64_t count = uint64_t{line.queued_slots} + line.ripe_slots;
     if (line.filling != nullptr) {
-      add(static_cast<core::SizeClass>(c),
-          static_cast<uint64_t>(heap.magazines[c].hold - line.filling->entries - 1));
+      const uint64_t capacity = uint64_t{1} << line.shift;
+      const uint64_t room = static_cast<uint64_t>(magazine.hold_end - magazine.hold);
+      if (room <= capacity) count += capacity - room;
     }
+    *slots += count;
+    *bytes += count * core::SlotSize(static_cast<core::SizeClass>(c));
   }
 }
 

@@ -62,7 +62,7 @@ class Quarantine {
   uint32_t Add(core::ThreadHeap& heap, core::MagazineEntry slot, core::SizeClass size_class);
 
   // Makes a ripe block the magazine of `size_class`, which is empty.
-  // Returns: false when there is none; the magazine is then the heap's own.
+  // Returns: false when there is none; the magazine is then the heap's own. On the slow side.
   bool Refill(core::ThreadHeap& heap, core::SizeClass size_class);
 
   // From time to time: lets go what classes hold for nobody.
@@ -71,7 +71,7 @@ class Quarantine {
   // Lets all slots leave, back into their slabs, and gives back the memory of the blocks.
   void Drain(core::ThreadHeap& heap);
 
-  // What is held, ripe blocks included.
+  // What is held, ripe blocks included. From any thread; exact when the owner is quiet.
   void CountHeld(const core::ThreadHeap& heap, uint64_t* slots, uint64_t* bytes) const;
 
  private:
@@ -104,7 +104,8 @@ class Quarantine {
     List ripe;
     uint32_t ripe_slots;
     uint32_t queued;  // blocks in the queue
-    uint8_t shift;    // of the next block
+    uint32_t queued_slots;
+    uint8_t shift;  // of the block that is being filled, or else of the last
     // Of the last Groom().
     uint32_t filled;
     uint64_t allocations;
@@ -123,11 +124,15 @@ class Quarantine {
   // Ends the filling of a block, which joins the queue when it holds anything.
   void StopFilling(core::ThreadHeap& heap, core::SizeClass size_class);
   void StopFillingOthers(core::ThreadHeap& heap, core::SizeClass size_class);
+  // The oldest block leaves the queue. Null when there is none.
+  Block* TakeOldest();
   // Lets the oldest blocks ripen until the budget holds.
   void Ripen(core::ThreadHeap& heap, core::SizeClass filling);
   // The slots of a block go back to their slabs.
   void Dissolve(core::ThreadHeap& heap, Block* block);
   void DissolveRipe(core::ThreadHeap& heap, Line& line);
+  // The magazine of the class, which is empty, is the heap's own.
+  void StopServing(core::ThreadHeap& heap, core::SizeClass size_class);
   // Takes out of the block what is not fit for use: somebody still has a pointer to it.
   void Check(Block& block);
   static void Shuffle(Block& block, prim::RandomStream& random);

@@ -1,7 +1,8 @@
 #include "hardened/secrets.h"
 
+#include <iterator>
+
 #include "hardened/core/heap_state.h"
-#include "hardened/prim/entropy.h"
 #include "hardened/prim/page_source.h"
 #include "hardened/prim/system_info.h"
 
@@ -21,7 +22,7 @@ bool InitialiseSecrets() {
   secrets.canary.multiplier = random.Next64() | 1 | uint64_t{1} << 63;
   for (uint64_t& key : secrets.canary.epochs) key = random.Next64();
   secrets.canary.newest = secrets.canary.epochs[0];
-  pages.MakeReadable(start, bytes);
+  pages.MakeReadOnly(start, bytes);
   secrets_location.Writable().at = &secrets;
   secrets_location.Seal();
   return true;
@@ -37,13 +38,13 @@ void AdvanceEpoch() {
   if (!prim::linux_page_source.MakeWritable(start, bytes)) return;
   ++secrets.epoch;
   // Every key that this process has not used yet: drawn anew, so that the parent does not know it.
-  std::byte fresh[sizeof(secrets.canary.epochs)];
-  prim::FillEntropy(fresh);
-  const size_t used = secrets.epoch * sizeof(uint64_t);
-  __builtin_memcpy(reinterpret_cast<char*>(secrets.canary.epochs) + used, fresh + used,
-                   sizeof(fresh) - used);
+  prim::RandomStream random;
+  core::heap_state.SeedStream(random);
+  for (size_t epoch = secrets.epoch; epoch < std::size(secrets.canary.epochs); ++epoch) {
+    secrets.canary.epochs[epoch] = random.Next64();
+  }
   secrets.canary.newest = secrets.canary.epochs[secrets.epoch];
-  prim::linux_page_source.MakeReadable(start, bytes);
+  prim::linux_page_source.MakeReadOnly(start, bytes);
 }
 
 }  // namespace hardened

@@ -6,8 +6,10 @@
 // Detects: an overflow or underflow whose victim or source is never freed; a write to a freed slot
 //          that is not re-used before the exit.
 // Misses:  damage that is undone before the sweep comes by; runs; in a forked child, the slabs of
-//          threads that only the parent has.
+//          threads that only the parent has; in the home of a heap, those of other threads.
 // Cost:    kSlotsPerStep canaries every time a quarantine lets a batch go.
+//
+// Slabs are held while they are looked at (EmptySlabs::TryHold), so that none goes away under it.
 //
 // Threads: any. Slots that change while they are looked at are passed over.
 
@@ -20,7 +22,7 @@ namespace hardened {
 
 inline constexpr uint32_t kSlotsPerStep = 64;
 
-// Looks at the next slots, process-wide. Returns at once while another thread is at it.
+// Looks at the next slots, process-wide. Returns at once while another thread holds the slabs.
 void SweepStep();
 
 // Looks at every slot of the heap.

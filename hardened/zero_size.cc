@@ -27,11 +27,18 @@ core::Slab* ZeroSizeSlots::NewSlab() {
   span.arena->pages().InstallGuard(reinterpret_cast<void*>(slab->base()),
                                    core::SlabSlices(kClass) * core::kSliceSize,
                                    prim::GuardChange::kWhole);
+  slab->generation = core::heap_state.generation();
   core::DescribeSlab(*slab, /*owner=*/nullptr);
   for (uint32_t i = 0; i < core::SlabSlices(kClass); ++i) {
     span.arena->slices()[span.first + i].use = core::SliceUse::kZeroSize;
   }
   return slab;
+}
+
+void ZeroSizeSlots::MendInChild() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  if (lock_.ForkReset()) return;
+  with_free_slots_ = nullptr;
+  first_generation_ = core::heap_state.generation();
 }
 
 void ZeroSizeSlots::Reseed() {
@@ -43,17 +50,14 @@ core::MagazineEntry ZeroSizeSlots::Allocate() {
   const prim::LockGuard guard(lock_);
   if (random_ == nullptr) random_ = core::heap_state.NewStream(core::DrawsInChild::kOther);
   if (random_ == nullptr) return {};
-  if (with_free_slots_ == nullptr) with_free_slots_ = NewSlab();
+  // Looked at once: below a signal handler that forks, the list may become empty (MendInChild).
   core::Slab* slab = with_free_slots_;
+  if (slab == nullptr) slab = NewSlab();
   if (slab == nullptr) return {};
   core::MagazineEntry entry = {};
   slab->Draw(core::Placement{}, *random_, 1, &entry);
-  if (slab->free_count() == 0) {
-    with_free_slots_ = slab->next;
-    slab->listed = false;
-  } else {
-    slab->listed = true;
-  }
+  slab->listed = slab->free_count() != 0;
+  with_free_slots_ = slab->listed ? slab : slab->next;
   live_.fetch_add(1, std::memory_order_relaxed);
   allocations_.fetch_add(1, std::memory_order_relaxed);
   return entry;
@@ -62,8 +66,9 @@ core::MagazineEntry ZeroSizeSlots::Allocate() {
 void ZeroSizeSlots::Free(core::SliceDescriptor& slice, const core::MagazineEntry& entry) {
   const prim::LockGuard guard(lock_);
   core::Slab* slab = core::Slab::OfRecords(slice.records);
-  slab->Return(slab->IndexOfRecord(entry.record));
   live_.fetch_sub(1, std::memory_order_relaxed);
+  if (slab->generation < first_generation_) return;
+  slab->Return(slab->IndexOfRecord(entry.record));
   if (slab->listed) return;
   slab->listed = true;
   slab->next = with_free_slots_;

@@ -33,16 +33,19 @@ class ZeroSizeSlots {
   // In the child of a fork: slots are drawn differently from the parent's.
   void Reseed() ABSL_LOCKS_EXCLUDED(lock_);
 
-  void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS { lock_.Acquire(); }
-  void UnlockAfterFork(bool in_child) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    in_child ? lock_.ForkReset() : lock_.Release();
-  }
+  // Around a fork (hardened/fork.h).
+  void FreezeForFork() { lock_.Freeze(); }
+  void ThawAfterFork() { lock_.Thaw(); }
+  // Requires: the child's generation is counted (HeapState::generation).
+  void MendInChild();
 
  private:
   core::Slab* NewSlab() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   prim::Lock lock_;  // before HeapState's locks
   core::Slab* with_free_slots_ ABSL_GUARDED_BY(lock_) = nullptr;
+  // Slabs of earlier generations may be half changed: their slots are never drawn again.
+  uint32_t first_generation_ ABSL_GUARDED_BY(lock_) = 0;
   prim::RandomStream* random_ ABSL_GUARDED_BY(lock_) = nullptr;  // of the first use
   std::atomic<uint64_t> live_{0};
   std::atomic<uint64_t> allocations_{0};

@@ -223,7 +223,7 @@ class FileReader {
       : directory_(directory), owner_(owner), program_(program), settings_(settings), sink_(sink) {}
 
   void ReadAll() {
-    const Descriptor directory(kernel::Open(AT_FDCWD, directory_, kDirectoryFlags));
+    const Descriptor directory(kernel::Open(AT_FDCWD, directory_, kOpenFlags));
     if (!directory.valid()) {
       if (directory.error() != ENOENT) {
         sink_.Refuse(directory_, RefusalOfError(directory.error()));
@@ -244,9 +244,10 @@ class FileReader {
   }
 
  private:
-  static constexpr int kDirectoryFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-  // Without O_NONBLOCK a FIFO would stop the program.
-  static constexpr int kFileFlags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+  // For files and directories. Without O_NONBLOCK a FIFO would stop the program. Not O_DIRECTORY:
+  // there are seccomp filters (man-db's) that let a program read files and refuse that flag;
+  // CheckStat() says what it is.
+  static constexpr int kOpenFlags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
 
   // directory_/name or directory_/policy.d/name; what does not fit is cut off.
   std::string_view PathOf(std::string_view name, bool in_policy_d = false) {
@@ -279,7 +280,7 @@ class FileReader {
   }
 
   void ReadFile(int directory, const char* name, std::string_view path) {
-    const Descriptor file(kernel::Open(directory, name, kFileFlags));
+    const Descriptor file(kernel::Open(directory, name, kOpenFlags));
     if (!file.valid()) {
       if (file.error() != ENOENT) sink_.Refuse(path, RefusalOfError(file.error()));
       return;
@@ -309,7 +310,7 @@ class FileReader {
   }
 
   void ReadDirectory(int parent) {
-    const Descriptor directory(kernel::Open(parent, "policy.d", kDirectoryFlags));
+    const Descriptor directory(kernel::Open(parent, "policy.d", kOpenFlags));
     if (!directory.valid()) {
       if (directory.error() != ENOENT) {
         sink_.Refuse(PathOf("policy.d"), RefusalOfError(directory.error()));

@@ -231,6 +231,7 @@ void ApplySettings(const Settings& settings, Features* features) {
       case Setting::kFloor:
       case Setting::kDisable:
       case Setting::kAudit:
+      case Setting::kDeepbind:
         break;
       case Setting::kQuarantine:
         features->quarantine.bytes = value;
@@ -286,6 +287,7 @@ bool ValueIn(const Features& features, Setting setting, uint64_t* value) {
     case Setting::kFloor:
     case Setting::kDisable:
     case Setting::kAudit:
+    case Setting::kDeepbind:
     case Setting::kSeed:
       return false;
     case Setting::kQuarantine:

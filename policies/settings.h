@@ -38,6 +38,7 @@ enum class Setting : uint8_t {
   kLanes,
   kPurgeDelay,
   kExplainFaults,
+  kDeepbind,  // RTLD_DEEPBIND is left to calls of dlopen()
   kSeed,
   kDoubleFree,
   kInvalidFree,
@@ -47,7 +48,7 @@ enum class Setting : uint8_t {
   kCanary,
   kWriteAfterFree,
 };
-inline constexpr unsigned kSettingCount = 22;
+inline constexpr unsigned kSettingCount = 23;
 
 // How a value is written.
 enum class ValueType : uint8_t {
@@ -67,7 +68,7 @@ enum class Stronger : uint8_t {
   kLess,
   kLessNotZero,      // less, but 0 is the weakest (1 in N; guards each N slabs)
   kZeroThenGreater,  // 0 is the strongest, then the greater (windows)
-  kUnset,            // any use weakens (seed, audit, disable)
+  kUnset,            // any use weakens (seed, audit, disable, deepbind)
 };
 
 struct SettingFacts {

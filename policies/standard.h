@@ -15,6 +15,8 @@ struct Standard {
                .record_shift = 2,
                .collect_into_magazine = false,
                .random_run_guards = true,
+               .run_gap_slices = 3,
+               .delay_runs = true,
                .isolate_classes = true,
                .guard_slab_interval = 8},
       .exact_size = true,

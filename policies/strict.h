@@ -15,6 +15,8 @@ struct Strict {
                .record_shift = 2,
                .collect_into_magazine = false,
                .random_run_guards = true,
+               .run_gap_slices = 23,
+               .delay_runs = true,
                .end_aligned_runs = true,
                .run_hold_bytes = 256 << 20,
                .isolate_classes = true,

@@ -1,6 +1,11 @@
 # shellcheck shell=bash disable=SC2034
-# Sourced by tools/run and tools/test: finds the checkout, installs packages,
-# gives Bazel a folder it can work in.
+# Sourced by the tools that are shell scripts: finds the checkout, installs packages,
+# builds. What fails here ends the script with a message, whoever calls it: every
+# step says so itself, because -e does not reach into a function whose status is
+# looked at.
+
+# Nor, without this, into $(...).
+shopt -s inherit_errexit
 
 PROGRAM="tools/$(basename -- "$0")"
 ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -10,11 +15,14 @@ BUILD_PACKAGES=(bazel-bootstrap g++ binutils libabsl-dev)
 # What tools/policy needs beyond that.
 POLICY_PACKAGES=(nlohmann-json3-dev)
 # What the tests need beyond that.
-TEST_PACKAGES=(googletest libbenchmark-dev python3 valgrind "${POLICY_PACKAGES[@]}")
+TEST_PACKAGES=(googletest python3 valgrind "${POLICY_PACKAGES[@]}")
 # What the tests outside of Bazel need beyond that.
 OUTSIDE_PACKAGES=(cmake make pkg-config)
 # What the clang and sanitizer passes need beyond that.
 CLANG_PACKAGES=(clang-19 lld-19 llvm-19 libclang-rt-19-dev)
+
+# What ensure_built needs; the scripts set it.
+needed_packages=()
 
 say() {
   printf '%s: %s\n' "$PROGRAM" "$*" >&2
@@ -25,6 +33,21 @@ die() {
   shift
   say "$@"
   exit "$status"
+}
+
+# The version, as hardened/hardened.h has it.
+version() {
+  local found
+  found=$(sed -n 's/^#define HARDENED_VERSION "\(.*\)"$/\1/p' "$ROOT/hardened/hardened.h")
+  [[ -n $found ]] || die 1 "no version in $ROOT/hardened/hardened.h"
+  printf '%s\n' "$found"
+}
+
+# What --version prints.
+show_version() {
+  local number
+  number=$(version) || exit 1
+  printf '%s (hardened) %s\n' "$PROGRAM" "$number"
 }
 
 # Installs those of the named packages that are missing.
@@ -88,9 +111,10 @@ bazel_workspace() {
     printf '%s\n' "$ROOT"
     return 0
   fi
-  copy=$(private_dir)/checkout
+  copy=$(private_dir) || exit 1
+  copy+=/checkout
   rm -rf -- "$copy"
-  mkdir -p -- "$copy"
+  mkdir -p -- "$copy" || die 1 "cannot make the folder $copy"
   (cd -- "$ROOT" && tar -c --exclude=./.git --exclude=./.out --exclude='./bazel-*' .) |
     tar -x -C "$copy" || die 1 "copying the checkout to $copy failed"
   printf '%s\n' "$copy"
@@ -102,4 +126,62 @@ run_bazel() {
   local command=$1
   shift
   bazel "$command" ${HOME:+"--disk_cache=$HOME/.cache/hardened-bazel"} "$@" </dev/null
+}
+
+# Builds the Bazel targets, optimized, and prints the folder that bazel-bin is.
+build_targets() {
+  local workspace bin
+  # Neither apt-get nor Bazel is to run under a preloaded library.
+  unset LD_PRELOAD
+  workspace=$(bazel_workspace) || exit 1
+  cd -- "$workspace" || exit 1
+  run_bazel build -c opt --noshow_progress --ui_event_filters=-info,-stdout --show_result=0 \
+    "$@" >&2 || die 1 "building failed: bazel build -c opt $*"
+  bin=$(run_bazel info -c opt --ui_event_filters=-info --noshow_progress bazel-bin) ||
+    die 1 "bazel info failed"
+  printf '%s\n' "$bin"
+}
+
+# Prints a checksum of the names and contents of the files below the named paths
+# of the checkout and of what builds them.
+source_stamp() {
+  local user_rc=()
+  [[ ! -e $ROOT/.bazelrc.user ]] || user_rc=(.bazelrc.user)
+  (cd -- "$ROOT" && find "$@" tools/bazel tools/setup.sh BUILD.bazel WORKSPACE MODULE.bazel \
+    .bazelrc "${user_rc[@]}" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum -- |
+    sha256sum) || die 1 "the sources in $ROOT cannot be read"
+}
+
+# Whether the file was built from the sources with that stamp.
+is_current() {
+  local file=$1 stamp=$2
+  [[ -e $file && -r $file.stamp && $(<"$file.stamp") == "$stamp" ]]
+}
+
+# ensure_built FILE STAMP ARTIFACT TARGET...: unless FILE in $ROOT/.out is of the
+# sources with that stamp, builds the targets and copies ARTIFACT, a path below
+# bazel-bin, there. Installs what is missing of "${needed_packages[@]}".
+ensure_built() {
+  is_current "$1" "$2" || (build_file "$@")
+}
+
+build_file() {
+  local file=$1 stamp=$2 artifact=$3 name bin temporary old=""
+  shift 3
+  name=$(basename -- "$file")
+  [[ ! -e $file ]] || old=" (the one that is there is of other sources)"
+  if ! mkdir -p -- "$ROOT/.out" 2>/dev/null || [[ ! -w $ROOT/.out ]]; then
+    die 1 "$name has to be built$old, and $ROOT/.out cannot be written"
+  fi
+  unset LD_PRELOAD
+  ensure_packages "${needed_packages[@]}"
+  say "building $name"
+  bin=$(build_targets "$@") || die 1 "there is no $name of these sources$old"
+  temporary=$(mktemp -- "$file.XXXXXX") || die 1 "$ROOT/.out cannot be written"
+  # shellcheck disable=SC2064 # now: it is local
+  trap "rm -f -- $(printf %q "$temporary")" EXIT
+  { cp -- "$bin/$artifact" "$temporary" && chmod 755 -- "$temporary" &&
+    mv -f -- "$temporary" "$file"; } || die 1 "cannot copy $bin/$artifact to $file"
+  { printf '%s\n' "$stamp" >"$temporary" && chmod 644 -- "$temporary" &&
+    mv -f -- "$temporary" "$file.stamp"; } || die 1 "cannot write $file.stamp"
 }

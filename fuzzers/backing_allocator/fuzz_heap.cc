@@ -107,6 +107,7 @@ void LeaveInput() {
 
 // Engines allocate when they write down what crashed, where no allocation may fail any more.
 void OnDeath(int signal, siginfo_t* info, void* context) {
+  if (signal == SIGSEGV) ExplainFault(*info);
   LeaveInput();
   for (size_t i = 0; i < kSignals.size(); ++i) {
     if (kSignals[i] != signal) continue;
@@ -122,7 +123,6 @@ void OnDeath(int signal, siginfo_t* info, void* context) {
 }
 
 void InstallHandlers() {
-  InstallFaultHandler();
   for (size_t i = 0; i < kSignals.size(); ++i) {
     struct sigaction action = {};
     action.sa_sigaction = &OnDeath;

@@ -64,6 +64,9 @@ class FuzzHeap {
     return ReallocateCounted(pointer, bytes, entry_point, __builtin_return_address(0));
   }
   static size_t UsableSize(void* pointer) { return Base::UsableSize(pointer); }
+  static void CheckStatedAlignment(void* pointer, size_t alignment, EntryPoint entry_point) {
+    Base::CheckStatedAlignment(pointer, alignment, entry_point);
+  }
 
  private:
   struct Request {

@@ -14,123 +14,170 @@ constexpr size_t kBlockBytesFixed = 4 << 20;
 // Spans of more slices are those of runs, whose memory is dear to make again.
 constexpr uint32_t kLargeSlices = 16;
 constexpr uint32_t kMaxGrowthSegments = 16;
+// What is committed ahead of its use: a system call less for each slice when much is allocated. An
+// overflow of 1 MiB meets what is not committed wherever the heap ends.
+constexpr uint32_t kMostAhead = 15;
+constexpr uint32_t kAheadShare = 64;
+// Where memory is rationed: free slices that stay committed, and how many holes there may be.
+constexpr uint32_t kIdleSlices = 64;
+constexpr uint32_t kMostHoles = 4096;
 
-// An eighth of what there is: where committed memory counts as used (mlockall makes it resident,
-// RLIMIT_DATA and vm.overcommit_memory=2 account it), growing ahead must stay small beside the
-// heap.
-uint32_t GrowthSegments(uint32_t committed_slices) {
-  const uint32_t eighth = committed_slices / kSlicesPerSegment / 8;
+// Random places to try before the kernel chooses one.
+constexpr int kPlaces = 64;
+
+// An eighth of what there is.
+uint32_t GrowthSegments(uint32_t grown_slices) {
+  const uint32_t eighth = grown_slices / kSlicesPerSegment / 8;
   return eighth < 1 ? 1 : eighth > kMaxGrowthSegments ? kMaxGrowthSegments : eighth;
 }
 
 }  // namespace
 
 uintptr_t Arena::RandomHint(prim::RandomStream& random) {
-  // Anywhere between 1 TiB and 64 TiB; where that is taken, the kernel's own random choice.
-  return (uintptr_t{1} << 40) + (random.Next64() % (uintptr_t{63} << 40));
+  // Anywhere between 1 TiB and 64 TiB, where nobody maps anything who does not ask for it; in a
+  // smaller address space in the same part of it.
+  const uintptr_t end = std::min(prim::AddressSpaceEnd(), uintptr_t{1} << kAddressBits);
+  return end / 128 + random.Next64() % (end / 2 - end / 128);
+}
+
+Arena::Room Arena::FindRoom(size_t bytes, size_t alignment, prim::RandomStream& random,
+                            uintptr_t hint, std::span<Arena* const> others) const {
+  for (int i = 0; i < kPlaces; ++i, hint = RandomHint(random)) {
+    const uintptr_t start = RoundUpTo(hint, alignment);
+    if (Occupies(start, bytes) || std::any_of(others.begin(), others.end(), [=](Arena* other) {
+          return other->Occupies(start, bytes);
+        })) {
+      continue;
+    }
+    void* place = pages_->Place(bytes, alignment, start);
+    if (place != nullptr) return {reinterpret_cast<uintptr_t>(place), prim::PageState::kUnmapped};
+  }
+  return {reinterpret_cast<uintptr_t>(pages_->Reserve(bytes, alignment)),
+          prim::PageState::kReserved};
 }
 
 bool Arena::Create(prim::PageSource& pages, size_t heap_bytes, size_t block_bytes_per_slice,
-                   prim::RandomStream& random, uintptr_t hint) {
+                   prim::RandomStream& random, uintptr_t hint, std::span<Arena* const> others) {
   const prim::LockGuard guard(lock_);
+  base_ = metadata_ = 0;
+  heap_bytes_ = metadata_bytes_ = 0;
   pages_ = &pages;
   const size_t page = prim::PageSize();
   const size_t slice_count = heap_bytes >> kSliceShift;
   if (slice_count >= kRefusedSpan) return false;
 
-  void* heap = pages.Reserve(heap_bytes, kSegmentSize, hint);
-  if (heap == nullptr) return false;
+  const Room heap = FindRoom(heap_bytes, kSegmentSize, random, hint, others);
+  if (heap.start == 0) return false;
+  base_ = heap.start;
+  heap_bytes_ = heap_bytes;
+  before_ = heap.state;
 
   const size_t slice_bytes = RoundUpTo(slice_count * sizeof(SliceDescriptor), page);
   const size_t span_bytes = RoundUpTo(slice_count * sizeof(Span), page);
-  const size_t dirty_bytes = RoundUpTo(slice_count / 8 + 8, page);
+  const size_t bits_bytes = RoundUpTo(slice_count / 8 + 8, page);
   const size_t block_bytes = RoundUpTo(
       slice_count * block_bytes_per_slice + std::min(kBlockBytesFixed, heap_bytes / 8), page);
   const size_t info_bytes = RoundUpTo(BlockStore::InfoBytes(block_bytes), page);
   const size_t metadata_bytes =
-      2 * page + slice_bytes + span_bytes + dirty_bytes + info_bytes + block_bytes;
-  void* metadata = pages.Reserve(metadata_bytes, page, RandomHint(random));
-  if (metadata == nullptr) {
-    pages.Release(heap, heap_bytes);
-    return false;
-  }
-  pages.ExcludeFromDumps(metadata, metadata_bytes);
+      2 * page + slice_bytes + span_bytes + 2 * bits_bytes + info_bytes + block_bytes;
+  const Room metadata = FindRoom(metadata_bytes, page, random, RandomHint(random), others);
+  metadata_ = metadata.start;
+  metadata_bytes_ = metadata_bytes;
 
-  uintptr_t next = reinterpret_cast<uintptr_t>(metadata) + page;
-  const auto carve = [&next](size_t bytes) {
-    const CommittedRange range{next, next, next + bytes};
+  uintptr_t next = metadata_ + page;
+  const auto carve = [&](size_t bytes) {
+    const CommittedRange range{next, next, next + bytes, metadata.state};
     next += bytes;
     return range;
   };
   slice_range_ = carve(slice_bytes);
+  slice_range_.before = prim::PageState::kReadable;
   span_range_ = carve(span_bytes);
-  dirty_range_ = carve(dirty_bytes);
+  dirty_range_ = carve(bits_bytes);
+  committed_range_ = carve(bits_bytes);
   const CommittedRange info_range = carve(info_bytes);
   blocks_.Initialise(pages, info_range, carve(block_bytes));
-  if (!pages.MakeReadable(reinterpret_cast<void*>(slice_range_.start), slice_bytes)) {
-    pages.Release(heap, heap_bytes);
-    pages.Release(metadata, metadata_bytes);
+  if (metadata_ == 0 || !pages.MakeReadable(reinterpret_cast<void*>(slice_range_.start),
+                                            slice_bytes, metadata.state)) {
+    ReleaseRooms();
     return false;
   }
+  pages.ExcludeFromDumps(reinterpret_cast<void*>(slice_range_.start), slice_bytes);
 
-  base_ = reinterpret_cast<uintptr_t>(heap);
-  heap_bytes_ = heap_bytes;
   slices_ = reinterpret_cast<SliceDescriptor*>(slice_range_.start);
   spans_ = reinterpret_cast<Span*>(span_range_.start);
   dirty_ = reinterpret_cast<uint64_t*>(dirty_range_.start);
-  metadata_ = reinterpret_cast<uintptr_t>(metadata);
-  metadata_bytes_ = metadata_bytes;
+  committed_ = reinterpret_cast<uint64_t*>(committed_range_.start);
   for (int i = 0; i < kSpanPurposes; ++i) {
     indexes_[static_cast<size_t>(i)].Reset(spans_, static_cast<SpanPurpose>(i));
   }
   return true;
 }
 
-void Arena::Destroy() {
-  const prim::LockGuard guard(lock_);
-  HARDENED_CHECK(used_slices_ == 0);
-  pages_->Release(reinterpret_cast<void*>(base_), heap_bytes_);
-  pages_->Release(reinterpret_cast<void*>(metadata_), metadata_bytes_);
+void Arena::ReleaseRooms() {
+  const auto release = [this](uintptr_t start, size_t bytes) {
+    if (bytes > 0) pages_->Release(reinterpret_cast<void*>(start), bytes);
+  };
+  // Of places nothing but what was mapped there: the rest may have become somebody else's.
+  if (before_ == prim::PageState::kReserved) {
+    release(base_, heap_bytes_);
+  } else if (committed_slices_ > 0) {
+    release(AddressOf(1), size_t{grown_slices_ - 1} << kSliceShift);
+  }
+  if (span_range_.before == prim::PageState::kReserved) {
+    if (metadata_ != 0) release(metadata_, metadata_bytes_);
+  } else {
+    if (slices_ != nullptr) release(slice_range_.start, slice_range_.end - slice_range_.start);
+    for (const CommittedRange* range : {&span_range_, &dirty_range_, &committed_range_}) {
+      release(range->start, range->committed_bytes());
+    }
+    blocks_.Release();
+  }
   base_ = metadata_ = 0;
   heap_bytes_ = metadata_bytes_ = 0;
   slices_ = nullptr;
-  committed_slices_ = 0;
+  grown_slices_ = committed_slices_ = 0;
+}
+
+void Arena::Destroy() {
+  const prim::LockGuard guard(lock_);
+  HARDENED_CHECK(used_slices_ == 0);
+  ReleaseRooms();
   home_ = false;
 }
 
 bool Arena::CommitAll() {
   const prim::LockGuard guard(lock_);
-  HARDENED_CHECK(committed_slices_ == 0);
-  return Grow(static_cast<uint32_t>(heap_bytes_ >> kSliceShift) - 1, SpanPurpose::kSlabs) ==
-         Growth::kGrown;
+  HARDENED_CHECK(grown_slices_ == 0);
+  const uint32_t slices = static_cast<uint32_t>(heap_bytes_ >> kSliceShift) - 1;
+  return Grow(slices, SpanPurpose::kSlabs) == Growth::kGrown &&
+         Commit(1, slices, slices + 1) == prim::Commitment::kDone;
 }
 
 Arena::Growth Arena::Grow(uint32_t slices, SpanPurpose purpose) {
   const uint32_t total = static_cast<uint32_t>(heap_bytes_ >> kSliceShift);
   // The first slice of an arena stays without access: nothing underflows out of it.
-  const uint32_t committed = committed_slices_;
-  const uint32_t start = committed == 0 ? 1 : committed;
+  const uint32_t grown = grown_slices_;
+  const uint32_t start = grown == 0 ? 1 : grown;
   if (slices > total - start) return Growth::kNoRoom;
+  LookAtLimits();
   const uint32_t least =
       static_cast<uint32_t>(RoundUpTo(size_t{start} + slices, kSlicesPerSegment));
-  for (const uint32_t wanted : {GrowthSegments(committed) * kSlicesPerSegment, 0u}) {
+  for (const uint32_t wanted : {GrowthSegments(grown) * kSlicesPerSegment, 0u}) {
     uint32_t end = static_cast<uint32_t>(RoundUpTo(size_t{start} + wanted, kSlicesPerSegment));
     if (end < least) end = least;
     if (end > total) end = total;
     // One more span than slices: the walk may look at the slice behind the last.
     constexpr size_t kStep = 64 << 10;
+    const size_t bits_bytes = (end / 64 + 1) * sizeof(uint64_t);
     if (!slice_range_.Ensure(*pages_, slice_range_.start + end * sizeof(SliceDescriptor), kStep) ||
         !span_range_.Ensure(*pages_, span_range_.start + end * sizeof(Span), kStep) ||
-        !dirty_range_.Ensure(*pages_, dirty_range_.start + (end / 64 + 1) * sizeof(uint64_t),
-                             kStep)) {
+        !dirty_range_.Ensure(*pages_, dirty_range_.start + bits_bytes, kStep) ||
+        !committed_range_.Ensure(*pages_, committed_range_.start + bits_bytes, kStep)) {
       continue;
     }
-    if (!pages_->Commit(reinterpret_cast<void*>(AddressOf(start)),
-                        size_t{end - start} << kSliceShift)) {
-      continue;
-    }
-    if (committed == 0) IndexOf(purpose).Mark(0, 1, SpanState::kUsed);
-    committed_slices_.store(end, std::memory_order_release);
+    if (grown == 0) IndexOf(purpose).Mark(0, 1, SpanState::kUsed);
+    grown_slices_.store(end, std::memory_order_release);
     InsertFree(start, end - start, purpose);
     return Growth::kGrown;
   }
@@ -150,7 +197,7 @@ void Arena::InsertFree(uint32_t first, uint32_t length, SpanPurpose purpose) {
     first = neighbour;
   }
   const uint32_t behind = first + length;
-  if (behind < committed_slices_ && merges(spans_[behind])) {
+  if (behind < grown_slices_ && merges(spans_[behind])) {
     index.Remove(behind);
     length += spans_[behind].length;
   }
@@ -174,6 +221,28 @@ bool ForEachWord(uint64_t* bits, uint32_t first, uint32_t length, Step step) {
   return false;
 }
 
+// The first slice from `slice` on, below `end`, whose bit is `value`; `end` when there is none.
+uint32_t NextWith(const uint64_t* bits, bool value, uint32_t slice, uint32_t end) {
+  while (slice < end) {
+    const uint64_t word = (value ? bits[slice / 64] : ~bits[slice / 64]) >> slice % 64;
+    if (word != 0) return std::min(slice + static_cast<uint32_t>(std::countr_zero(word)), end);
+    slice = (slice / 64 + 1) * 64;
+  }
+  return end;
+}
+
+// Returns: by how many the number of set bits changed.
+int32_t SetBits(uint64_t* bits, uint32_t first, uint32_t length, bool value) {
+  int32_t change = 0;
+  ForEachWord(bits, first, length, [&](uint64_t& word, uint64_t mask) {
+    const uint64_t updated = value ? word | mask : word & ~mask;
+    change += std::popcount(updated) - std::popcount(word);
+    word = updated;
+    return false;
+  });
+  return change;
+}
+
 }  // namespace
 
 bool Arena::AnyDirty(uint32_t first, uint32_t length) const {
@@ -182,62 +251,88 @@ bool Arena::AnyDirty(uint32_t first, uint32_t length) const {
 }
 
 void Arena::SetDirty(uint32_t first, uint32_t length, bool dirty) {
-  int32_t change = 0;
-  ForEachWord(dirty_, first, length, [&](uint64_t& word, uint64_t mask) {
-    const uint64_t updated = dirty ? word | mask : word & ~mask;
-    change += std::popcount(updated) - std::popcount(word);
-    word = updated;
-    return false;
-  });
-  dirty_slices_ += static_cast<uint32_t>(change);
+  dirty_slices_ += static_cast<uint32_t>(SetBits(dirty_, first, length, dirty));
+}
+
+prim::Commitment Arena::Commit(uint32_t first, uint32_t slices, uint32_t limit) {
+  const uint32_t end = first + slices;
+  const uint32_t ahead = std::min(committed_slices_ / kAheadShare, kMostAhead);
+  const uint32_t most = std::min(end + ahead, limit);
+  for (uint32_t from = first; (from = NextWith(committed_, false, from, end)) < end;) {
+    const uint32_t to = NextWith(committed_, true, from, most);
+    const prim::Commitment result = pages_->Commit(reinterpret_cast<void*>(AddressOf(from)),
+                                                   size_t{to - from} << kSliceShift, before_);
+    if (result != prim::Commitment::kDone) return result;
+    SetBits(committed_, from, to - from, true);
+    committed_slices_ += to - from;
+    from = to;
+  }
+  return prim::Commitment::kDone;
 }
 
 uint32_t Arena::AllocateSpan(uint32_t slices, uint32_t alignment, uint32_t lead, bool* zero,
                              SpanPurpose purpose) {
   HARDENED_CHECK(slices > 0 && alignment > 0);
+  if (abandoned()) return kNoSpan;
   const prim::LockGuard guard(lock_);
   if (alignment > UINT32_MAX / 2 || slices > UINT32_MAX / 2) return kNoSpan;
   const uint32_t wanted = slices + (alignment - 1);
   SpanIndex& index = IndexOf(purpose);
-  uint32_t found = index.Take(wanted);
-  // Good fit looks one list up: a fresh span of exactly the wanted length may not be found.
-  if (found == kNoSpan) {
-    const uint32_t margin =
-        wanted < SpanIndex::kSecondLevel ? 0 : wanted / SpanIndex::kSecondLevel + 1;
-    const Growth growth = Grow(wanted + margin, purpose);
-    if (growth != Growth::kGrown) return growth == Growth::kNoRoom ? kNoSpan : kRefusedSpan;
-    found = index.Take(wanted);
-    if (found == kNoSpan) return kNoSpan;
+  for (;;) {
+    uint32_t found = index.Take(wanted);
+    // Good fit looks one list up: a fresh span of exactly the wanted length may not be found.
+    if (found == kNoSpan) {
+      const uint32_t margin =
+          wanted < SpanIndex::kSecondLevel ? 0 : wanted / SpanIndex::kSecondLevel + 1;
+      const Growth growth = Grow(wanted + margin, purpose);
+      if (growth != Growth::kGrown) return growth == Growth::kNoRoom ? kNoSpan : kRefusedSpan;
+      found = index.Take(wanted);
+      if (found == kNoSpan) return kNoSpan;
+    }
+    const uint32_t length = spans_[found].length;
+    const uintptr_t mask = (uintptr_t{alignment} << kSliceShift) - 1;
+    const uintptr_t aligned = (AddressOf(found + lead) + mask) & ~mask;
+    const uint32_t skipped =
+        static_cast<uint32_t>((aligned - AddressOf(found + lead)) >> kSliceShift);
+    const uint32_t first = found + skipped;
+    const prim::Commitment commitment = Commit(first, slices, found + length);
+    if (commitment == prim::Commitment::kRefused) {
+      index.Insert(found, length);
+      return kRefusedSpan;
+    }
+    if (commitment == prim::Commitment::kTaken) {
+      // Somebody mapped something in here: never used again.
+      index.Mark(found, length, SpanState::kUsed);
+      used_slices_ += length;
+      absent_slices_ += length;
+      continue;
+    }
+    index.Mark(first, slices, SpanState::kUsed);
+    if (skipped > 0) InsertFree(found, skipped, purpose);
+    if (length > skipped + slices) {
+      InsertFree(first + slices, length - skipped - slices, purpose);
+    }
+    *zero = !AnyDirty(first, slices);
+    if (!*zero) SetDirty(first, slices, false);
+    used_slices_ += slices;
+    return first;
   }
-  const uint32_t length = spans_[found].length;
-  const uintptr_t mask = (uintptr_t{alignment} << kSliceShift) - 1;
-  const uintptr_t aligned = (AddressOf(found + lead) + mask) & ~mask;
-  const uint32_t skipped =
-      static_cast<uint32_t>((aligned - AddressOf(found + lead)) >> kSliceShift);
-  const uint32_t first = found + skipped;
-  index.Mark(first, slices, SpanState::kUsed);
-  if (skipped > 0) InsertFree(found, skipped, purpose);
-  if (length > skipped + slices) {
-    InsertFree(first + slices, length - skipped - slices, purpose);
-  }
-  *zero = !AnyDirty(first, slices);
-  if (!*zero) SetDirty(first, slices, false);
-  used_slices_ += slices;
-  return first;
 }
 
 bool Arena::ExtendSpan(uint32_t first, uint32_t slices, bool* zero) {
+  if (abandoned()) return false;
   const prim::LockGuard guard(lock_);
   const uint32_t length = spans_[first].length;
   HARDENED_CHECK(spans_[first].state == SpanState::kUsed && slices > length);
   const uint32_t behind = first + length;
   const uint32_t wanted = slices - length;
   const SpanPurpose purpose = spans_[first].purpose;
-  if (behind >= committed_slices_ || spans_[behind].state != SpanState::kFree ||
+  if (behind >= grown_slices_ || spans_[behind].state != SpanState::kFree ||
       spans_[behind].purpose != purpose || spans_[behind].length < wanted) {
     return false;
   }
   const uint32_t free_length = spans_[behind].length;
+  if (Commit(behind, wanted, behind + free_length) != prim::Commitment::kDone) return false;
   SpanIndex& index = IndexOf(purpose);
   index.Remove(behind);
   index.Mark(first, slices, SpanState::kUsed);
@@ -257,6 +352,11 @@ void Arena::Release(uint32_t first, uint32_t length, bool dirty, uint64_t now_ms
     SetDirty(first, length, true);
   }
   InsertFree(first, length, spans_[first].purpose);
+  if (pages_->rationed()) {
+    const uint32_t idle = IdleSlices();
+    kept_slices_ = std::min(kept_slices_, idle);
+    if (idle - kept_slices_ > kIdleSlices + used_slices_ / 8) UncommitFree();
+  }
   const uint32_t limit = static_cast<uint32_t>(purge_policy_.dirty_limit_bytes >> kSliceShift);
   const uint32_t large = std::min(
       large_dirty_slices_, static_cast<uint32_t>(purge_policy_.large_limit_bytes >> kSliceShift));
@@ -266,6 +366,7 @@ void Arena::Release(uint32_t first, uint32_t length, bool dirty, uint64_t now_ms
 }
 
 void Arena::FreeSpan(uint32_t first, bool dirty, uint64_t now_ms) {
+  if (abandoned()) return;
   const prim::LockGuard guard(lock_);
   const Span& span = spans_[first];
   HARDENED_CHECK(span.state == SpanState::kUsed && span.length > 0);
@@ -273,6 +374,7 @@ void Arena::FreeSpan(uint32_t first, bool dirty, uint64_t now_ms) {
 }
 
 void Arena::TrimSpan(uint32_t first, uint32_t slices, bool dirty, uint64_t now_ms) {
+  if (abandoned()) return;
   const prim::LockGuard guard(lock_);
   const uint32_t length = spans_[first].length;
   HARDENED_CHECK(spans_[first].state == SpanState::kUsed && slices > 0 && slices < length);
@@ -283,9 +385,10 @@ void Arena::TrimSpan(uint32_t first, uint32_t slices, bool dirty, uint64_t now_m
 }
 
 uint32_t Arena::NextUsedSpan(uint32_t slice, uint32_t* behind) {
+  if (abandoned()) return kNoSpan;
   const prim::LockGuard guard(lock_);
   // The slice that is never committed is a span of its own.
-  for (uint32_t first = slice == 0 ? 1 : slice; first < committed_slices_;) {
+  for (uint32_t first = slice == 0 ? 1 : slice; first < grown_slices_;) {
     const Span& span = spans_[first];
     HARDENED_CHECK(span.length > 0);
     *behind = first + span.length;
@@ -296,7 +399,7 @@ uint32_t Arena::NextUsedSpan(uint32_t slice, uint32_t* behind) {
 }
 
 uint32_t Arena::FindUsedSpan(uint32_t slice) const {
-  if (slice >= committed_slices_) return kNoSpan;
+  if (slice >= grown_slices_) return kNoSpan;
   for (uint32_t first = 0; first <= slice;) {
     const uint32_t length = spans_[first].length;
     if (length == 0) return kNoSpan;
@@ -307,7 +410,7 @@ uint32_t Arena::FindUsedSpan(uint32_t slice) const {
 }
 
 size_t Arena::PurgeLocked(size_t keep_slices, uint32_t calls) {
-  const uint32_t words = committed_slices_ / 64 + 1;
+  const uint32_t words = grown_slices_ / 64 + 1;
   size_t purged = 0;
   uint32_t looked = 0;
   // One turn over the dirty bits, from where the last pass stopped.
@@ -320,8 +423,7 @@ size_t Arena::PurgeLocked(size_t keep_slices, uint32_t calls) {
       continue;
     }
     const uint32_t first = purge_cursor_ * 64 + static_cast<uint32_t>(std::countr_zero(word));
-    uint32_t end = first + 1;
-    while (end < committed_slices_ && (dirty_[end / 64] >> (end % 64) & 1) != 0) ++end;
+    const uint32_t end = NextWith(dirty_, false, first, grown_slices_);
     void* start = reinterpret_cast<void*>(AddressOf(first));
     const size_t bytes = size_t{end - first} << kSliceShift;
     --calls;
@@ -337,16 +439,73 @@ size_t Arena::PurgeLocked(size_t keep_slices, uint32_t calls) {
   return purged;
 }
 
-size_t Arena::Purge(uint64_t now_ms, bool force) {
+size_t Arena::Uncommit(uint32_t first, uint32_t slices) {
+  if (!pages_->Uncommit(reinterpret_cast<void*>(AddressOf(first)), size_t{slices} << kSliceShift,
+                        before_)) {
+    return 0;
+  }
+  SetBits(committed_, first, slices, false);
+  SetDirty(first, slices, false);
+  committed_slices_ -= slices;
+  return size_t{slices} << kSliceShift;
+}
+
+size_t Arena::UncommitFree() {
+  // Each hole may be one mapping more.
+  const uint32_t least = committed_slices_ / kMostHoles + 1;
+  size_t bytes = 0;
+  for (uint32_t first = 0; first < grown_slices_; first += spans_[first].length) {
+    const uint32_t end = first + spans_[first].length;
+    if (spans_[first].state != SpanState::kFree) continue;
+    for (uint32_t from = first; (from = NextWith(committed_, true, from, end)) < end;) {
+      const uint32_t to = NextWith(committed_, false, from, end);
+      if (to - from >= least) bytes += Uncommit(from, to - from);
+      from = to;
+    }
+  }
+  kept_slices_ = IdleSlices();
+  return bytes;
+}
+
+bool Arena::DropUsed(uint32_t first, uint32_t slices) {
+  if (!abandoned()) {
+    const prim::LockGuard guard(lock_);
+    if (pages_->rationed() && Uncommit(first, slices) != 0) {
+      absent_slices_ += slices;
+      return true;
+    }
+  }
+  return pages_->Drop(reinterpret_cast<void*>(AddressOf(first)), size_t{slices} << kSliceShift);
+}
+
+bool Arena::MakeUsable(uint32_t first, uint32_t slices) {
+  if (abandoned()) return false;
   const prim::LockGuard guard(lock_);
-  if (dirty_slices_ == 0) return 0;
-  if (!force && now_ms - dirty_since_ms_ < purge_policy_.delay_ms) return 0;
+  const uint32_t before = committed_slices_;
+  const bool usable = Commit(first, slices, first + slices) == prim::Commitment::kDone;
+  absent_slices_ -= committed_slices_ - before;
+  return usable;
+}
+
+void Arena::LookAtLimits() {
+  if (committed_slices_ >= kIdleSlices) pages_->LookAtLimits();
+}
+
+size_t Arena::Purge(uint64_t now_ms, bool force) {
+  if (abandoned()) return 0;
+  const prim::LockGuard guard(lock_);
+  LookAtLimits();
+  const bool late = force || now_ms - dirty_since_ms_ >= purge_policy_.delay_ms;
+  size_t uncommitted = 0;
+  if (late && pages_->rationed() && IdleSlices() > kept_slices_) uncommitted = UncommitFree();
+  if (dirty_slices_ == 0 || !late) return uncommitted;
   const size_t purged = PurgeLocked(0, force ? UINT32_MAX : purge_policy_.calls_per_pass);
   dirty_since_ms_ = now_ms;
-  return purged;
+  return uncommitted + purged;
 }
 
 void Arena::Normalise() {
+  if (abandoned()) return;
   const prim::LockGuard guard(lock_);
   purge_cursor_ = 0;
   PurgeLocked(0, UINT32_MAX);
@@ -354,7 +513,7 @@ void Arena::Normalise() {
     indexes_[static_cast<size_t>(i)].Reset(spans_, static_cast<SpanPurpose>(i));
   }
   // Backwards: the last span that is filed is the first to be taken.
-  for (uint32_t end = committed_slices_; end > 0;) {
+  for (uint32_t end = grown_slices_; end > 0;) {
     const Span span = spans_[end - 1];
     HARDENED_CHECK(span.length > 0 && span.length <= end);
     end -= span.length;
@@ -363,13 +522,16 @@ void Arena::Normalise() {
 }
 
 ArenaCounters Arena::Counters() {
+  if (abandoned()) return {};
   const prim::LockGuard guard(lock_);
   return {
+      .grown_bytes = size_t{grown_slices_} << kSliceShift,
       .committed_bytes = size_t{committed_slices_} << kSliceShift,
       .used_bytes = size_t{used_slices_} << kSliceShift,
       .dirty_bytes = size_t{dirty_slices_} << kSliceShift,
       .metadata_bytes = slice_range_.committed_bytes() + span_range_.committed_bytes() +
-                        dirty_range_.committed_bytes() + blocks_.committed_bytes(),
+                        dirty_range_.committed_bytes() + committed_range_.committed_bytes() +
+                        blocks_.committed_bytes(),
   };
 }
 
@@ -379,10 +541,10 @@ void Arena::ValidateForTest() {
   uint32_t dirty = 0;
   SpanState previous = SpanState::kUsed;
   SpanPurpose previous_purpose = SpanPurpose::kSlabs;
-  for (uint32_t first = 0; first < committed_slices_;) {
+  for (uint32_t first = 0; first < grown_slices_;) {
     const uint32_t length = spans_[first].length;
     const SpanState state = spans_[first].state;
-    HARDENED_CHECK(length > 0 && length <= committed_slices_ - first);
+    HARDENED_CHECK(length > 0 && length <= grown_slices_ - first);
     HARDENED_CHECK(spans_[first + length - 1].length == length);
     HARDENED_CHECK(spans_[first + length - 1].state == state);
     uint32_t span_dirty = 0;

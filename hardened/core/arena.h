@@ -1,18 +1,26 @@
 // Arena: a source of segments, and the owner of all state of their slices.
 //
-// An arena has two reservations at unrelated random addresses. The first is the heap itself: slices
-// of 64 KiB, committed in whole segments as the arena grows, never given back as address space. The
-// second is metadata, out of core dumps, with a guard page at both ends:
+// An arena has two places in the address space, at unrelated random addresses. The first is the
+// heap itself: slices of 64 KiB. The second is metadata, out of core dumps:
 //
-//   guard | slice descriptors | spans | dirty bits | block store (slabs, runs, heaps) | guard
+//   page | slice descriptors | spans | bits of slices | block store (slabs, runs, heaps) | page
+//
+// Nothing is mapped there but what is in use: the kernel, RLIMIT_AS and emulators see no more than
+// that, and a limit that is set later holds. Where addresses cannot be chosen (some sanitizers,
+// small address spaces) both places are reserved instead.
 //
 // The descriptors are readable over their whole length from the start (untouched they are the
-// kernel's zero page), so the free walk may look up any address of the reservation.
+// kernel's zero page), so the free walk may look up any address of the heap.
+//
+// The arena grows in whole segments, which settles what their slices are for; the memory of a slice
+// is committed when it is handed out, and a little ahead (at most 15 slices): what was never handed
+// out cannot be accessed.
 //
 // The slices of an arena are partitioned into spans, free or used. Free neighbours of one purpose
-// are always merged; the purpose is settled when a segment is committed. A set dirty bit is a slice
-// that is free and may hold old contents; a free slice without it reads as zero. Dirty slices go
-// back to the OS when they exceed a limit or have been dirty for a while; a pass is bounded.
+// are always merged; the purpose is settled when the arena grows. A set dirty bit is a slice that
+// is free and may hold old contents; a free slice without it reads as zero. Dirty slices go back to
+// the OS when they exceed a limit or have been dirty for a while; a pass is bounded. Where memory
+// is rationed free slices are uncommitted instead: only that takes them off the account.
 //
 // Threads: lock() guards everything but the descriptors (slice.h).
 
@@ -23,6 +31,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "absl/base/thread_annotations.h"
 #include "hardened/core/block_store.h"
@@ -45,7 +54,8 @@ struct PurgePolicy {
 };
 
 struct ArenaCounters {
-  size_t committed_bytes = 0;  // heap segments
+  size_t grown_bytes = 0;      // heap segments
+  size_t committed_bytes = 0;  // of these
   size_t used_bytes = 0;       // in used spans
   size_t dirty_bytes = 0;      // free, not yet purged
   size_t metadata_bytes = 0;   // committed metadata
@@ -57,18 +67,19 @@ class Arena {
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  // Reserves `heap_bytes` (a multiple of the segment size) and the metadata for it.
+  // Finds places for `heap_bytes` (a multiple of the segment size) and the metadata for it.
   // Returns: false when the address space does not allow it; the arena is then unusable.
   // `block_bytes_per_slice` is how much room for blocks of metadata comes with each slice.
   bool Create(prim::PageSource& pages, size_t heap_bytes, size_t block_bytes_per_slice,
-              prim::RandomStream& random) {
-    return Create(pages, heap_bytes, block_bytes_per_slice, random, RandomHint(random));
+              prim::RandomStream& random, std::span<Arena* const> others = {}) {
+    return Create(pages, heap_bytes, block_bytes_per_slice, random, RandomHint(random), others);
   }
-  // The same with the heap at `hint`, where that is free.
+  // The same with the heap at `hint`, where that is free. The places of `others` are not, whatever
+  // is mapped there.
   bool Create(prim::PageSource& pages, size_t heap_bytes, size_t block_bytes_per_slice,
-              prim::RandomStream& random, uintptr_t hint);
-  // Commits the whole heap as one span, so that no later request sees the arena grow. Requires:
-  // nothing was allocated. Returns: false when the kernel refuses.
+              prim::RandomStream& random, uintptr_t hint, std::span<Arena* const> others = {});
+  // Commits the whole heap as one free span, so that no later request sees the arena grow.
+  // Requires: nothing was allocated. Returns: false when the kernel refuses.
   bool CommitAll() ABSL_LOCKS_EXCLUDED(lock_);
   // Undoes Create(). Requires: nothing was allocated.
   void Destroy();
@@ -95,14 +106,22 @@ class Arena {
 
   // A zeroed block of metadata, 64-byte aligned. Null when there is none left.
   void* AllocateMetadata(size_t bytes) ABSL_LOCKS_EXCLUDED(lock_) {
+    if (abandoned()) return nullptr;
     const prim::LockGuard guard(lock_);
     return blocks_.Allocate(bytes);
   }
   // Gives a block back; the same size must be given.
   void FreeMetadata(void* block, size_t bytes) ABSL_LOCKS_EXCLUDED(lock_) {
+    if (abandoned()) return;
     const prim::LockGuard guard(lock_);
     blocks_.Free(block, bytes);
   }
+
+  // Gives the memory of slices in a used span back: they read as zero. Until MakeUsable() they may
+  // not be accessed. Returns: false when the kernel refuses.
+  bool DropUsed(uint32_t first, uint32_t slices) ABSL_LOCKS_EXCLUDED(lock_);
+  // Returns: false when the kernel refuses the memory.
+  bool MakeUsable(uint32_t first, uint32_t slices) ABSL_LOCKS_EXCLUDED(lock_);
 
   // Purges what has been dirty for too long (`force`: everything). Bounded unless forced.
   // Returns: bytes given back.
@@ -115,6 +134,11 @@ class Arena {
   // The home of some thread heaps: no other heap takes spans here.
   void set_home() { home_ = true; }
   bool home() const { return home_; }
+
+  // What lock() guards was being changed when this process was forked, by a thread that is not in
+  // it. Nothing is allocated here or given back any more; what is in use stays good.
+  void Abandon() { abandoned_.store(true, std::memory_order_relaxed); }
+  bool abandoned() const { return abandoned_.load(std::memory_order_relaxed); }
 
   void set_purge_policy(const PurgePolicy& policy) { purge_policy_ = policy; }
 
@@ -133,7 +157,7 @@ class Arena {
   }
   uintptr_t AddressOf(uint32_t slice) const { return base_ + (uintptr_t{slice} << kSliceShift); }
   // Slices that may be in use are below this.
-  uint32_t committed_slices() const { return committed_slices_.load(std::memory_order_acquire); }
+  uint32_t grown_slices() const { return grown_slices_.load(std::memory_order_acquire); }
   prim::PageSource& pages() const { return *pages_; }
   prim::Lock& lock() ABSL_LOCK_RETURNED(lock_) { return lock_; }
   ArenaCounters Counters() ABSL_LOCKS_EXCLUDED(lock_);
@@ -143,10 +167,35 @@ class Arena {
   void ValidateForTest() ABSL_LOCKS_EXCLUDED(lock_);
 
  private:
+  struct Room {
+    uintptr_t start;
+    prim::PageState state;
+  };
   static uintptr_t RandomHint(prim::RandomStream& random);
+  // At `hint` or another random place, in no place of this arena and `others`. start is 0 when
+  // there is none.
+  Room FindRoom(size_t bytes, size_t alignment, prim::RandomStream& random, uintptr_t hint,
+                std::span<Arena* const> others) const;
+  // Whether the range overlaps one of the arena's places.
+  bool Occupies(uintptr_t start, size_t bytes) const {
+    const auto overlaps = [=](uintptr_t place, size_t length) {
+      return start < place + length && place < start + bytes;
+    };
+    return overlaps(base_, heap_bytes_) || overlaps(metadata_, metadata_bytes_);
+  }
+  void ReleaseRooms() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   enum class Growth : uint8_t { kGrown, kNoRoom, kRefused };
   Growth Grow(uint32_t slices, SpanPurpose purpose) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // Commits what is not committed of the slices, and a little behind, but not from `limit` on.
+  prim::Commitment Commit(uint32_t first, uint32_t slices, uint32_t limit)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // Returns: bytes uncommitted.
+  size_t Uncommit(uint32_t first, uint32_t slices) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // Unless too little is committed for limits to matter.
+  void LookAtLimits() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // Of free spans, where memory is rationed.
+  size_t UncommitFree() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Merges the free span with its free neighbours and files it.
   void InsertFree(uint32_t first, uint32_t length, SpanPurpose purpose)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
@@ -158,25 +207,37 @@ class Arena {
 
   uintptr_t base_ = 0;
   size_t heap_bytes_ = 0;
+  prim::PageState before_ = prim::PageState::kUnmapped;  // of the heap's slices
   uintptr_t metadata_ = 0;
   size_t metadata_bytes_ = 0;
   SliceDescriptor* slices_ = nullptr;
   prim::PageSource* pages_ = nullptr;
   PurgePolicy purge_policy_;
   bool home_ = false;
+  std::atomic<bool> abandoned_{false};
 
   alignas(prim::kNoSharing) prim::Lock lock_;
-  std::atomic<uint32_t> committed_slices_{0};  // written under lock_
+  std::atomic<uint32_t> grown_slices_{0};  // written under lock_
+  uint32_t committed_slices_ ABSL_GUARDED_BY(lock_) = 0;
+  uint32_t absent_slices_ ABSL_GUARDED_BY(lock_) = 0;  // in used spans, not committed
+  uint32_t kept_slices_ ABSL_GUARDED_BY(lock_) = 0;    // idle after the last UncommitFree()
+  // Committed and free.
+  uint32_t IdleSlices() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
+    return committed_slices_ + absent_slices_ - used_slices_;
+  }
   uint32_t used_slices_ ABSL_GUARDED_BY(lock_) = 0;
   uint32_t dirty_slices_ ABSL_GUARDED_BY(lock_) = 0;
   uint32_t large_dirty_slices_ ABSL_GUARDED_BY(lock_) = 0;  // of these, from large spans, at most
   uint32_t purge_cursor_ ABSL_GUARDED_BY(lock_) = 0;
   uint64_t dirty_since_ms_ ABSL_GUARDED_BY(lock_) = 0;
   Span* spans_ ABSL_GUARDED_BY(lock_) = nullptr;
+  // Bits of slices.
   uint64_t* dirty_ ABSL_GUARDED_BY(lock_) = nullptr;
+  uint64_t* committed_ ABSL_GUARDED_BY(lock_) = nullptr;
   CommittedRange slice_range_ ABSL_GUARDED_BY(lock_);
   CommittedRange span_range_ ABSL_GUARDED_BY(lock_);
   CommittedRange dirty_range_ ABSL_GUARDED_BY(lock_);
+  CommittedRange committed_range_ ABSL_GUARDED_BY(lock_);
   BlockStore blocks_ ABSL_GUARDED_BY(lock_);
   SpanIndex& IndexOf(SpanPurpose purpose) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_) {
     return indexes_[static_cast<size_t>(purpose)];

@@ -22,10 +22,13 @@ bool CommittedRange::Ensure(prim::PageSource& pages, uintptr_t up_to, size_t chu
   for (const size_t step : {chunk, page}) {
     uintptr_t target = start + RoundUpTo(up_to - start, step < page ? page : step);
     if (target > end) target = end;
-    if (pages.Commit(reinterpret_cast<void*>(committed_end), target - committed_end)) {
-      committed_end = target;
-      return true;
-    }
+    void* const fresh = reinterpret_cast<void*>(committed_end);
+    const size_t bytes = target - committed_end;
+    if (pages.Commit(fresh, bytes, before) != prim::Commitment::kDone) continue;
+    // What is readable is excluded already.
+    if (before != prim::PageState::kReadable) pages.ExcludeFromDumps(fresh, bytes);
+    committed_end = target;
+    return true;
   }
   return false;
 }
@@ -38,6 +41,13 @@ void BlockStore::Initialise(prim::PageSource& pages, const CommittedRange& info,
   chunks_ = empty_ = 0;
   large_next_ = large_end_ = 0;
   with_room_.fill(0);
+}
+
+void BlockStore::Release() {
+  for (const CommittedRange* range : {&info_, &blocks_}) {
+    if (range->committed_bytes() == 0) continue;
+    pages_->Release(reinterpret_cast<void*>(range->start), range->committed_bytes());
+  }
 }
 
 void BlockStore::Link(uint32_t number, uint32_t& list) {

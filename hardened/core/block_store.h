@@ -23,9 +23,10 @@ struct CommittedRange {
   uintptr_t start = 0;
   uintptr_t committed_end = 0;
   uintptr_t end = 0;
+  prim::PageState before = prim::PageState::kUnmapped;
 
-  // Commits up to `up_to`, if possible up to the next multiple of `chunk` bytes. Returns: false
-  // when it lies beyond the range, or when the kernel refuses.
+  // Commits up to `up_to`, if possible up to the next multiple of `chunk` bytes, kept out of core
+  // dumps. Returns: false when it lies beyond the range, or when the kernel refuses.
   bool Ensure(prim::PageSource& pages, uintptr_t up_to, size_t chunk);
   size_t committed_bytes() const { return committed_end - start; }
 };
@@ -46,6 +47,9 @@ class BlockStore {
   void* Allocate(size_t bytes);
   // The same `bytes` must be given. Requires: bytes <= kMaxBlock.
   void Free(void* block, size_t bytes);
+
+  // Unmaps what was committed. Nothing else may be called before Initialise().
+  void Release();
 
   size_t committed_bytes() const { return info_.committed_bytes() + blocks_.committed_bytes(); }
 

@@ -8,7 +8,7 @@ namespace {
 ArenaSpan SpanOf(const SliceDescriptor* slice) {
   for (uint32_t i = 0; i < heap_state.arena_count(); ++i) {
     Arena& arena = heap_state.arena(i);
-    if (slice < arena.slices() || slice >= arena.slices() + arena.committed_slices()) continue;
+    if (slice < arena.slices() || slice >= arena.slices() + arena.grown_slices()) continue;
     return {&arena, static_cast<uint32_t>(slice - arena.slices()), /*zero=*/true};
   }
   HARDENED_CHECK(false);
@@ -17,7 +17,7 @@ ArenaSpan SpanOf(const SliceDescriptor* slice) {
 
 }  // namespace
 
-constinit EmptySlabs empty_slabs;
+constinit prim::Replaceable<EmptySlabs> empty_slabs;
 
 void EmptySlabs::ForgetDirty(Slab& slab) {
   if (!slab.dirty) return;
@@ -29,8 +29,8 @@ void EmptySlabs::ForgetDirty(Slab& slab) {
 bool EmptySlabs::Dissolve(Slab& slab) {
   ForgetDirty(slab);
   // Refused: the slots keep their records.
-  if (!slab.arena().pages().Drop(reinterpret_cast<void*>(slab.base()), slab.span_bytes()))
-    return false;
+  const uint32_t slices = static_cast<uint32_t>(slab.span_bytes() >> kSliceShift);
+  if (!slab.arena().DropUsed(slab.first_slice(), slices)) return false;
   SliceDescriptor& first = slab.arena().slices()[slab.first_slice()];
   const SizeClass size_class = slab.size_class();
   FreeSlabMetadata(slab);
@@ -71,8 +71,10 @@ ArenaSpan EmptySlabs::TakeSpan(SizeClass size_class) {
   const prim::LockGuard guard(lock_);
   SliceDescriptor* const first = spans_[size_class];
   if (first == nullptr) return {};
+  const ArenaSpan span = SpanOf(first);
+  if (!span.arena->MakeUsable(span.first, SlabSlices(size_class))) return {};
   spans_[size_class] = reinterpret_cast<SliceDescriptor*>(~first->waiting);
-  return SpanOf(first);
+  return span;
 }
 
 void EmptySlabs::PutSpan(const ArenaSpan& span, SizeClass size_class) {

@@ -20,6 +20,7 @@
 #include "hardened/core/heap_state.h"
 #include "hardened/core/slab.h"
 #include "hardened/prim/lock.h"
+#include "hardened/prim/replaceable.h"
 
 namespace hardened::core {
 
@@ -39,10 +40,16 @@ class EmptySlabs {
   // Returns: bytes given back.
   size_t Purge(uint64_t now_ms, bool force, const PurgePolicy& policy) ABSL_LOCKS_EXCLUDED(lock_);
 
-  void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS { lock_.Acquire(); }
-  void UnlockAfterFork(bool in_child) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    in_child ? lock_.ForkReset() : lock_.Release();
+  // While it is held, no slab that has an owner loses its metadata: a slab whose owner is seen
+  // under it can be read to its end. For looks at slabs of other threads, and short: slabs come and
+  // go under the same lock. Returns: false while another thread holds it. `wait`: after a while
+  // only.
+  bool TryHold(bool wait) ABSL_EXCLUSIVE_TRYLOCK_FUNCTION(true, lock_) {
+    return wait ? lock_.AcquireWithPatience() : lock_.TryLock();
   }
+  void EndHold() ABSL_UNLOCK_FUNCTION(lock_) { lock_.Release(); }
+
+  prim::Lock& lock() ABSL_LOCK_RETURNED(lock_) { return lock_; }
 
  private:
   // Gives the memory of a slab back, and with it the slab. Returns: false when the kernel refuses,
@@ -58,7 +65,7 @@ class EmptySlabs {
   std::atomic<size_t> dirty_bytes_{0};
 };
 
-extern EmptySlabs empty_slabs;
+extern prim::Replaceable<EmptySlabs> empty_slabs;
 
 }  // namespace hardened::core
 

@@ -35,16 +35,22 @@ class HeapRegistry {
   // a bounded search finds none.
   Slab* Adopt(ThreadHeap& heap, SizeClass size_class, uint64_t* taken) ABSL_LOCKS_EXCLUDED(lock_);
 
-  // Collects what was freed into heaps of the pool, and gives empty slabs back: of one heap, the
-  // one that has waited longest, or of all.
-  void CollectPool(bool all) ABSL_LOCKS_EXCLUDED(lock_);
+  // Collects what was freed into other heaps and gives empty slabs back: of one heap in the pool
+  // and, a bounded amount, of heaps whose threads do not come for it. Each in its turn.
+  void Reclaim(uint64_t now_ms) ABSL_LOCKS_EXCLUDED(lock_);
+  // The same of all other heaps, and of all that waits.
+  void ReclaimAll() ABSL_LOCKS_EXCLUDED(lock_);
+  // Much waits for `owner`: files some of it, unless its thread or a helper does so already or, if
+  // not `at_once`, its thread did a moment ago.
+  void Relieve(ThreadHeap& owner, bool at_once) ABSL_LOCKS_EXCLUDED(lock_);
 
   ThreadHeap::Tally Total() ABSL_LOCKS_EXCLUDED(lock_);
 
-  // Counts a slot that was sent without a heap.
-  void CountSentAlone(SizeClass size_class) {
-    sent_alone_slots_.fetch_add(1, std::memory_order_relaxed);
-    sent_alone_bytes_.fetch_add(SlotSize(size_class), std::memory_order_relaxed);
+  // Counts slots that were sent, minus those that were collected, by whom it is not to be counted
+  // in a heap.
+  void CountSentAlone(uint64_t slots, uint64_t bytes) {
+    sent_alone_slots_.fetch_add(slots, std::memory_order_relaxed);
+    sent_alone_bytes_.fetch_add(bytes, std::memory_order_relaxed);
   }
 
   // Counts runs of the calling thread, whether it has a heap or not.
@@ -57,10 +63,23 @@ class HeapRegistry {
     heapless_live_run_bytes_.fetch_add(static_cast<uint64_t>(bytes), std::memory_order_relaxed);
   }
 
-  void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
-  void UnlockAfterFork(bool in_child) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  // Has heaps given back when their thread exits. Calls libc, which may be somebody else's and call
+  // malloc: not with a lock held. Once; further calls change nothing.
+  void RegisterExit();
+
+  // Around a fork (hardened/fork.h), with EmptySlabs and HeapState.
+  void FreezeForFork();
+  void ThawAfterFork();
+  void MendInChild() ABSL_NO_THREAD_SAFETY_ANALYSIS;
 
  private:
+  // Enters the slow side of `heap` for a helper, if `heap` is another thread's that may be helped
+  // and that is not there. fork() waits for helpers, since it takes lock_ as well.
+  static bool TryEnter(ThreadHeap& heap);
+  static void Leave(ThreadHeap& heap) ABSL_NO_THREAD_SAFETY_ANALYSIS { heap.slow_side_.Release(); }
+  // Reclaims from the heap whose turn it is, a bounded amount.
+  enum class Turn : uint8_t { kSame, kNext, kLast };
+  Turn ReclaimNext(uint64_t now_ms) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   static void OnThreadExit(void* heap);
   // Null when memory is exhausted.
   ThreadHeap* MakeHeap(DrawsInChild in_child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
@@ -68,7 +87,7 @@ class HeapRegistry {
   prim::Lock lock_;
   ThreadHeap* heaps_ ABSL_GUARDED_BY(lock_) = nullptr;
   ThreadHeap* pool_ ABSL_GUARDED_BY(lock_) = nullptr;  // the last to come is the first to go
-  ThreadHeap* next_to_collect_ ABSL_GUARDED_BY(lock_) = nullptr;
+  ThreadHeap* next_to_reclaim_ ABSL_GUARDED_BY(lock_) = nullptr;
   // For the next heap, from an attempt that got no random stream.
   void* next_block_ ABSL_GUARDED_BY(lock_) = nullptr;
   std::atomic<uint32_t> pooled_{0};
@@ -78,7 +97,7 @@ class HeapRegistry {
   std::atomic<uint64_t> heapless_run_allocations_{0};
   std::atomic<uint64_t> heapless_live_runs_{0};
   std::atomic<uint64_t> heapless_live_run_bytes_{0};
-  bool exit_registered_ ABSL_GUARDED_BY(lock_) = false;
+  std::atomic<bool> exit_registered_{false};
 };
 
 [[gnu::visibility("hidden")]] extern HeapRegistry heap_registry;

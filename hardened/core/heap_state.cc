@@ -1,28 +1,32 @@
 #include "hardened/core/heap_state.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
+#include <bit>
+#include <cstring>
 #include <new>
 
 #include "hardened/prim/entropy.h"
 #include "hardened/prim/page_source.h"
+#include "hardened/prim/sandbox.h"
 #include "hardened/prim/system_info.h"
 
 namespace hardened::core {
 namespace {
 
-// Of address space. Larger would find everything in the first cage, but what the kernel does page
-// by page with the readable descriptors (mlockall) grows with it; see ARCHITECTURE.md.
-constexpr size_t kLargestCage = size_t{1} << 40;
-// With a limit on address space: no cage beyond this share of what is left.
-constexpr size_t kLimitShare = 4;
-// ... and no more held runs than this share of the cage.
+// Of address space. Each GiB has 512 KiB of descriptors, which are mapped from the start.
+constexpr size_t kLargestCage = size_t{64} << 30;
+// Each further cage has twice the size of the one before, up to this.
+constexpr size_t kLargestArena = size_t{1} << 40;
+// Spans from this share of a cage of full size on lie in further cages: what the fast walk of free
+// looks up is in the first.
+constexpr size_t kLargeShare = 16;
+// With a limit on address space: no more held runs than this share of the cage.
 constexpr size_t kHeldShare = 4;
 
-// Blocks of metadata for each slice: the most that slabs of the smallest class need. Where address
-// space is limited, what a usual mix of sizes needs; AllocateMetadata() looks elsewhere for more.
-size_t BlockBytesPerSlice(size_t address_space_left) {
-  return address_space_left == SIZE_MAX ? 20 * 1024 : 4 * 1024;
-}
+// Blocks of metadata for each slice: the most that slabs of the smallest class need.
+constexpr size_t kBlockBytesPerSlice = 20 * 1024;
 
 uint64_t LinkKey(prim::RandomStream& random) {
   // Odd and not small, so that multiplication by it mixes.
@@ -49,9 +53,11 @@ bool HeapState::Start(const CoreOptions& options, const char* level, bool (*befo
   // need later.
   if (constants.cage_bytes < kLargestCage) {
     constants.options.guard_slab_interval = 0;
+    constants.options.run_gap_slices = 0;
     constants.options.run_hold_bytes =
         std::min(options.run_hold_bytes, constants.cage_bytes / kHeldShare);
   }
+  if (prim::MemoryIsCounted()) constants.options.run_gap_slices = 0;
   {
     const prim::LockGuard guard(arenas_lock_);
     constants.link_keys.pad_key = LinkKey(*random_);
@@ -79,12 +85,11 @@ bool HeapState::MakeFirstArena(const CoreOptions& options) {
     prim::FillEntropy(key);
   }
   random_->Seed(key, 0);
-  size_t bytes = kLargestCage;
-  const size_t left = prim::AddressSpaceLeft();
-  while (bytes > kSegmentSize && bytes > left / kLimitShare) bytes /= 2;
-  for (; !first_arena_.Create(prim::linux_page_source, bytes, BlockBytesPerSlice(left), *random_);
-       bytes /= 2) {
-    if (bytes <= kSegmentSize) return false;
+  const size_t limit = std::max(prim::ResourceLimit(RLIMIT_AS), kSegmentSize);
+  size_t bytes = limit < kLargestCage ? std::bit_floor(limit) : kLargestCage;
+  while (!first_arena_.Create(prim::linux_page_source, bytes, kBlockBytesPerSlice, *random_)) {
+    bytes /= 2;
+    if (bytes < kSegmentSize) return false;
   }
   arenas_[0] = &first_arena_;
   MakeSpareArena(first_arena_);
@@ -99,11 +104,11 @@ Arena* HeapState::FindArena(uintptr_t address) const {
 }
 
 bool HeapState::CreateArena(Arena& arena, size_t bytes, size_t least_bytes) {
-  const size_t left = prim::AddressSpaceLeft();
-  while (bytes > least_bytes && bytes > left / kLimitShare) bytes /= 2;
   for (;; bytes /= 2) {
     bytes = RoundUpTo(bytes < least_bytes ? least_bytes : bytes, kSegmentSize);
-    if (arena.Create(prim::linux_page_source, bytes, BlockBytesPerSlice(left), *random_)) break;
+    if (arena.Create(prim::linux_page_source, bytes, kBlockBytesPerSlice, *random_, Arenas())) {
+      break;
+    }
     if (bytes == RoundUpTo(least_bytes, kSegmentSize)) return false;
   }
   arena.set_purge_policy(heap_constants->options.purge);
@@ -127,15 +132,18 @@ bool HeapState::AddArena(size_t least_bytes, bool for_metadata, uint32_t seen) {
   if (count == kMaxArenas) return false;
   if (spare_arena_ == nullptr) return false;
   // An arena for the sake of its metadata is as small as can be: there is heap enough.
-  const size_t bytes = for_metadata ? least_bytes : first_arena_.heap_bytes();
-  if (!CreateArena(*spare_arena_, bytes, least_bytes)) return false;
-  AddSpareArena(count);
+  const size_t bytes =
+      for_metadata ? least_bytes
+                   : std::min(first_arena_.heap_bytes() << std::min(count, 20u), kLargestArena);
+  Arena& arena = *spare_arena_;
+  if (!CreateArena(arena, bytes, least_bytes)) return false;
+  AddSpareArena(arena, count);
   return true;
 }
 
-void HeapState::AddSpareArena(uint32_t count) {
-  arenas_[count] = spare_arena_;
-  MakeSpareArena(*arenas_[count]);
+void HeapState::AddSpareArena(Arena& arena, uint32_t count) {
+  arenas_[count] = &arena;
+  MakeSpareArena(arena);
   arena_count_.store(count + 1, std::memory_order_release);
 }
 
@@ -145,7 +153,7 @@ Arena* HeapState::MakeHomeArena(size_t bytes, uintptr_t hint) {
   if (count == kMaxArenas || spare_arena_ == nullptr) return nullptr;
   Arena& arena = *spare_arena_;
   // Blocks of metadata come from where there are some.
-  if (!arena.Create(prim::linux_page_source, bytes, 0, *random_, hint)) return nullptr;
+  if (!arena.Create(prim::linux_page_source, bytes, 0, *random_, hint, Arenas())) return nullptr;
   arena.set_purge_policy(heap_constants->options.purge);
   arena.set_home();
   if (!arena.CommitAll() ||
@@ -154,7 +162,7 @@ Arena* HeapState::MakeHomeArena(size_t bytes, uintptr_t hint) {
     arena.Destroy();
     return nullptr;
   }
-  AddSpareArena(count);
+  AddSpareArena(arena, count);
   return &arena;
 }
 
@@ -165,7 +173,7 @@ ArenaSpan HeapState::AllocateSpan(SpanPurpose purpose, uint32_t slices, uint32_t
   // Besides the span: the first slice, which stays unused, and what good fit rounds up.
   const size_t wanted = size_t{slices} + alignment;
   const size_t least = (wanted + wanted / SpanIndex::kSecondLevel + 2) << kSliceShift;
-  uint32_t tried = 0;
+  uint32_t tried = heap_constants->cage_bytes == kLargestCage && least > kLargestCage / kLargeShare;
   do {
     for (; tried < arena_count_.load(std::memory_order_acquire); ++tried) {
       if (arenas_[tried]->home()) continue;
@@ -207,6 +215,7 @@ ArenaCounters HeapState::Counters() {
   const uint32_t count = arena_count_.load(std::memory_order_acquire);
   for (uint32_t i = 0; i < count; ++i) {
     const ArenaCounters one = arenas_[i]->Counters();
+    sum.grown_bytes += one.grown_bytes;
     sum.committed_bytes += one.committed_bytes;
     sum.used_bytes += one.used_bytes;
     sum.dirty_bytes += one.dirty_bytes;
@@ -218,11 +227,15 @@ ArenaCounters HeapState::Counters() {
 void HeapState::SeedStream(prim::RandomStream& random) {
   const prim::LockGuard guard(arenas_lock_);
   std::byte key[prim::RandomStream::kKeyBytes];
-  for (size_t i = 0; i < sizeof(key); i += sizeof(uint64_t)) {
-    const uint64_t word = random_->Next64();
-    __builtin_memcpy(key + i, &word, sizeof(word));
-  }
+  DrawKey(key);
   random.Seed(key, ++streams_);
+}
+
+void HeapState::DrawKey(std::span<std::byte, prim::RandomStream::kKeyBytes> out) {
+  for (size_t i = 0; i < out.size(); i += sizeof(uint64_t)) {
+    const uint64_t word = random_->Next64();
+    __builtin_memcpy(&out[i], &word, sizeof(word));
+  }
 }
 
 prim::RandomStream* HeapState::NewStream(DrawsInChild in_child) {
@@ -242,33 +255,44 @@ prim::RandomStream* HeapState::NewStream(DrawsInChild in_child) {
   return stream;
 }
 
-void HeapState::LockAll() {
-  arenas_lock_.Acquire();
+void HeapState::FreezeForFork() {
+  arenas_lock_.Freeze();
+  // The kernel cannot be asked in the child, and wipes the stream there. Held by this thread itself,
+  // below a signal handler, the stream may be in the middle of a draw.
+  if (random_ != nullptr && prim::CurrentSandbox() == prim::Sandbox::kEntered &&
+      !arenas_lock_.IsHeld()) {
+    DrawKey(fork_key_);
+  }
   const uint32_t count = arena_count_.load(std::memory_order_relaxed);
-  for (uint32_t i = 0; i < count; ++i) arenas_[i]->lock().Acquire();
+  for (uint32_t i = 0; i < count; ++i) arenas_[i]->lock().Freeze();
 }
 
-void HeapState::UnlockAll(bool in_child) {
-  const auto release = [in_child](prim::Lock& lock) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    if (in_child) {
-      lock.ForkReset();
-    } else {
-      lock.Release();
-    }
-  };
+void HeapState::ThawAfterFork() {
   const uint32_t count = arena_count_.load(std::memory_order_relaxed);
-  for (uint32_t i = count; i > 0; --i) release(arenas_[i - 1]->lock());
-  if (in_child && random_ != nullptr) {
-    // At once: the child may enter a sandbox before its first draw.
-    std::byte fresh[prim::RandomStream::kKeyBytes];
-    prim::FillEntropy(fresh);
-    if (random_->seeded()) {
-      random_->Rekey(fresh);
-    } else {
-      random_->Seed(fresh, 0);
-    }
+  for (uint32_t i = count; i > 0; --i) arenas_[i - 1]->lock().Thaw();
+  explicit_bzero(fork_key_, sizeof(fork_key_));
+  arenas_lock_.Thaw();
+}
+
+void HeapState::MendInChild() {
+  const uint32_t count = arena_count_.load(std::memory_order_relaxed);
+  for (uint32_t i = 0; i < count; ++i) {
+    if (!arenas_[i]->lock().ForkReset()) arenas_[i]->Abandon();
   }
-  release(arenas_lock_);
+  if (!arenas_lock_.ForkReset()) {
+    // Perhaps half made.
+    spare_arena_ = nullptr;
+    for (uint32_t i = 0; i < count && spare_arena_ == nullptr; ++i) MakeSpareArena(*arenas_[i]);
+  }
+  if (random_ == nullptr) return;
+  // At once: the child may enter a sandbox before its first draw.
+  if (prim::CurrentSandbox() != prim::Sandbox::kEntered) prim::FillEntropy(fork_key_);
+  if (random_->seeded()) {
+    random_->Rekey(fork_key_);
+  } else {
+    random_->Seed(fork_key_, 0);
+  }
+  explicit_bzero(fork_key_, sizeof(fork_key_));
 }
 
 }  // namespace hardened::core

@@ -14,6 +14,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "absl/base/thread_annotations.h"
 #include "hardened/core/arena.h"
@@ -38,6 +39,9 @@ struct HeapPlug {
   bool (*refill)(ThreadHeap& heap, SizeClass size_class) = nullptr;
   // A turn of housekeeping.
   void (*groom)(ThreadHeap& heap) = nullptr;
+  // A slot that another thread freed goes back to its slab at once; its record is still
+  // kPendingRecord, its link is cleared. Returns: false when it is damaged; core then forgets it.
+  bool (*settle)(MagazineEntry slot, SizeClass size_class) = nullptr;
   // Everything held goes back to its slab.
   void (*drain)(ThreadHeap& heap) = nullptr;
   // A run with a trace goes back to its arena.
@@ -59,6 +63,12 @@ struct CoreOptions {
   bool collect_into_magazine = true;
   // Runs get guards of random size in front, from the address space that their slices leave.
   bool random_run_guards = false;
+  // Slices of address space that every run takes beyond what it needs, guarded, so that its place
+  // in them is random (random_run_guards). None where address space or memory is counted, or guards
+  // are refused.
+  uint8_t run_gap_slices = 0;
+  // Freed runs wait in the cache for others of their size, and do not pass a fork (RunCache).
+  bool delay_runs = false;
   // The end of a run's data is placed against the guard behind it.
   bool end_aligned_runs = false;
   // Freed runs kept with guards and memory for re-use, for all threads, in bytes.
@@ -155,14 +165,21 @@ class alignas(4096) HeapState {
   // A seeded stream, for ever. Null when memory is exhausted.
   prim::RandomStream* NewStream(DrawsInChild in_child) ABSL_LOCKS_EXCLUDED(arenas_lock_);
 
-  // fork(): takes and releases every lock of this object and its arenas.
-  void LockAll() ABSL_NO_THREAD_SAFETY_ANALYSIS;
-  void UnlockAll(bool in_child) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  // Around a fork (hardened/fork.h): every lock of this object and its arenas.
+  void FreezeForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void ThawAfterFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void MendInChild() ABSL_NO_THREAD_SAFETY_ANALYSIS;
 
  private:
   static constexpr uint32_t kMaxArenas = 256;
 
-  void AddSpareArena(uint32_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
+  std::span<Arena* const> Arenas() const {
+    return {arenas_.data(), arena_count_.load(std::memory_order_relaxed)};
+  }
+  void DrawKey(std::span<std::byte, prim::RandomStream::kKeyBytes> out)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
+  // Files `arena`, which is the spare one, and makes another.
+  void AddSpareArena(Arena& arena, uint32_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
   void MakeSpareArena(Arena& source) ABSL_EXCLUSIVE_LOCKS_REQUIRED(arenas_lock_);
   bool MakeFirstArena(const CoreOptions& options) ABSL_LOCKS_EXCLUDED(arenas_lock_);
   // Adds an arena of at least `least_bytes`, unless there are more than `seen` already.
@@ -178,6 +195,8 @@ class alignas(4096) HeapState {
   prim::StreamStore stream_store_ ABSL_GUARDED_BY(arenas_lock_);
   // The process stream; null before the start.
   prim::RandomStream* random_ ABSL_GUARDED_BY(arenas_lock_) = nullptr;
+  // For the child of a fork in a sandbox; zero otherwise.
+  std::byte fork_key_[prim::RandomStream::kKeyBytes] ABSL_GUARDED_BY(arenas_lock_) = {};
   uint64_t streams_ ABSL_GUARDED_BY(arenas_lock_) = 0;
   std::atomic<uint32_t> generation_{0};
   std::atomic<uint32_t> arena_count_{0};

@@ -1,12 +1,16 @@
 #include "hardened/core/run.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
+#include "absl/base/attributes.h"
 #include "hardened/core/heap_registry.h"
 #include "hardened/core/heap_state.h"
 #include "hardened/core/run_signposts.h"
 #include "hardened/prim/check.h"
+#include "hardened/prim/page_source.h"
+#include "hardened/prim/sandbox.h"
 
 namespace hardened::core {
 namespace {
@@ -19,8 +23,12 @@ constexpr size_t kDropThreshold = 4 << 20;
 // guard, which takes page tables, 2 MiB for each GiB.
 constexpr size_t kFineSlices = 16;
 constexpr unsigned kCoarsestShift = 8;
+// Where memory is rationed, freed runs that are held.
+constexpr size_t kRationedHoldBytes = 8 << 20;
 // A shrunk run gives whole slices back from this many on.
-constexpr uint32_t kTrimSlices = 16;
+constexpr size_t kTrimSlices = 16;
+// Cached runs of more than this share of the cache's limit come back at once.
+constexpr size_t kDelayedShare = 8;
 
 void* Pointer(uintptr_t address) { return reinterpret_cast<void*>(address); }
 
@@ -67,6 +75,17 @@ bool RemoveTailGuard(Run& run) {
   return true;
 }
 
+// Undoes the guard of a run's data. Returns: false when it is still there.
+bool Unhold(Run& run) {
+  if (!run.arena->pages().RemoveGuard(Pointer(run.pages), run.page_bytes,
+                                      prim::GuardChange::kWhole)) {
+    return false;
+  }
+  run.held = false;
+  run.contents = RunContents::kZero;
+  return true;
+}
+
 // Returns the run's span to its arena and its Run to the metadata.
 void ReleaseRun(Run& run, uint64_t now_ms) {
   Arena& arena = *run.arena;
@@ -74,9 +93,7 @@ void ReleaseRun(Run& run, uint64_t now_ms) {
   SliceDescriptor& slice = arena.SliceAt(run.data);
   slice.released = true;
   const bool unguarded =
-      (!run.held ||
-       pages.RemoveGuard(Pointer(run.pages), run.page_bytes, prim::GuardChange::kWhole)) &&
-      RemoveTailGuard(run) &&
+      (!run.held || Unhold(run)) && RemoveTailGuard(run) &&
       (!run.front_guarded || pages.RemoveGuard(Pointer(SpanStart(run)), run.pages - SpanStart(run),
                                                prim::GuardChange::kWhole));
   const bool renewed = !run.lost && (!run.moved || pages.Renew(Pointer(run.pages), run.page_bytes));
@@ -87,6 +104,11 @@ void ReleaseRun(Run& run, uint64_t now_ms) {
   run.metadata_arena->FreeMetadata(&run, sizeof(Run));
   // A span whose guards cannot be taken away is never used again.
   if (unguarded && renewed) arena.FreeSpan(first, /*dirty=*/true, now_ms);
+}
+
+// Whether it was cached before the fork that made this process, and others may hand it out, too.
+bool IsOfParent(const Run& run) {
+  return heap_constants->options.delay_runs && run.generation != heap_state.generation();
 }
 
 // A list by Run::next that nobody else can reach any more.
@@ -100,9 +122,9 @@ void ReleaseList(Run* list, uint64_t now_ms) {
 
 }  // namespace
 
-constinit HeldRuns held_runs;
-constinit HeldRuns held_traced_runs;
-constinit RunCache run_cache;
+constinit prim::Replaceable<HeldRuns> held_runs;
+constinit prim::Replaceable<HeldRuns> held_traced_runs;
+constinit prim::Replaceable<RunCache> run_cache;
 
 bool HeldRuns::Hold(Run& run, size_t limit_bytes, uint64_t now_ms) {
   if (run.lost || run.page_bytes > limit_bytes) return false;
@@ -131,14 +153,9 @@ bool HeldRuns::Hold(Run& run, size_t limit_bytes, uint64_t now_ms) {
   while (leaving != nullptr) {
     Run* out = leaving;
     leaving = out->next;
-    // Its guards at both ends stay, its memory is gone: the next of its size needs one call less
-    // for each of them.
-    if (pages.RemoveGuard(Pointer(out->pages), out->page_bytes, prim::GuardChange::kWhole)) {
-      out->held = false;
-      out->zero = true;
-      if (run_cache.Put(*out, now_ms)) continue;
-    }
-    ReleaseRun(*out, now_ms);
+    // Its guards stay, also that of its data, its memory is gone: the next of its size needs no
+    // call for the guards at both ends.
+    if (!run_cache->Put(*out, now_ms)) ReleaseRun(*out, now_ms);
   }
   return true;
 }
@@ -157,30 +174,55 @@ size_t HeldRuns::ReleaseAll(uint64_t now_ms) {
 }
 
 size_t ReleaseHeldRuns(uint64_t now_ms) {
-  return held_runs.ReleaseAll(now_ms) + held_traced_runs.ReleaseAll(now_ms);
+  return held_runs->ReleaseAll(now_ms) + held_traced_runs->ReleaseAll(now_ms);
 }
 
 bool ReleaseReserves() {
+  if (prim::IsStrictThread()) return false;
   const uint64_t now = prim::CoarseMilliseconds();
   const size_t held = ReleaseHeldRuns(now);
-  const size_t cached = run_cache.Purge(now, 0);
+  const size_t cached = run_cache->Purge(now, 0);
   return cached + held + heap_state.Purge(now, /*force=*/true) > 0;
 }
 
-Run* RunCache::Take(uint32_t slices) {
-  std::atomic<Run*>& first = first_[slices % kFirst];
-  if (first.load(std::memory_order_relaxed) != nullptr) {
-    // Pairs with the exchange in PutFirst(): whoever gets a run sees it whole.
-    Run* run = first.exchange(nullptr, std::memory_order_acq_rel);
-    if (run != nullptr) {
-      if (run->slices == slices) return run;
-      PutFirst(*run);
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline Run* RunCache::TakeFirst(uint32_t slices,
+                                                             prim::RandomStream& random) {
+  Places& places = first_[slices % kFirst];
+  const auto look = [&places](unsigned at) { return places[at].load(std::memory_order_relaxed); };
+  unsigned at = 0;
+  if (heap_constants->options.delay_runs) {
+    static_assert(kPlaces == 4);
+    if (look(0).empty() || look(1).empty() || look(2).empty() || look(3).empty()) return nullptr;
+    at = random.Next16() % kPlaces;
+    for (unsigned tries = kPlaces; !look(at).Fits(slices); at = (at + 1) % kPlaces) {
+      if (--tries == 0) return nullptr;
     }
+  } else if (!look(at).Fits(slices)) {
+    return nullptr;
   }
-  if (bytes_.load(std::memory_order_relaxed) == 0) return nullptr;
+  // Pairs with the release in PutFirst(): whoever gets a run sees it whole.
+  const Entry entry = places[at].exchange(Entry(), std::memory_order_acq_rel);
+  if (entry.Fits(slices)) [[likely]]
+    return entry.run();
+  if (!entry.empty()) PutFirst(*entry.run());
+  return nullptr;
+}
+
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline Run* RunCache::Take(uint32_t slices,
+                                                        prim::RandomStream& random) {
+  Run* run = TakeFirst(slices, random);
+  if (run != nullptr) [[likely]] {
+    if (!IsOfParent(*run)) [[likely]]
+      return run;
+    ReleaseRun(*run, run->freed_ms);
+  }
+  return bytes_.load(std::memory_order_relaxed) == 0 ? nullptr : TakeBehind(slices);
+}
+
+Run* RunCache::TakeBehind(uint32_t slices) {
   const prim::LockGuard guard(lock_);
   for (Run** link = &buckets_[slices % kBuckets]; *link != nullptr; link = &(*link)->next) {
-    if ((*link)->slices == slices) return Unlink(link);
+    if ((*link)->slices == slices && MayLeave(**link)) return Unlink(link);
   }
   return nullptr;
 }
@@ -193,22 +235,52 @@ Run* RunCache::TakeBestFit(uint32_t slices, uint32_t most) {
     for (Run** link = &head; *link != nullptr; link = &(*link)->next) {
       const uint32_t found = (*link)->slices;
       if (found < slices || found > most || (best != nullptr && found >= (*best)->slices)) continue;
-      best = link;
+      if (MayLeave(**link)) best = link;
     }
   }
   return best == nullptr ? nullptr : Unlink(best);
 }
 
+bool RunCache::MayLeave(const Run& run) const {
+  if (IsOfParent(run)) return false;
+  // The memory of two of the greatest would be too much to keep.
+  return &run != newest_ || !heap_constants->options.delay_runs ||
+         run.page_bytes > heap_constants->options.run_cache_bytes / kDelayedShare;
+}
+
 Run* RunCache::Unlink(Run** link) {
   Run* run = *link;
   *link = run->next;
+  if (run == newest_) newest_ = nullptr;
   bytes_.store(bytes_.load(std::memory_order_relaxed) - run->page_bytes, std::memory_order_relaxed);
   return run;
 }
 
-void RunCache::PutFirst(Run& run) {
-  Run* before = first_[run.slices % kFirst].exchange(&run, std::memory_order_acq_rel);
-  if (before != nullptr && !PutBehind(*before)) ReleaseRun(*before, before->freed_ms);
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline void RunCache::PutFirst(Run& run) {
+  Places& places = first_[run.slices % kFirst];
+  const Entry entry(run);
+  if (heap_constants->options.delay_runs) {
+    for (std::atomic<Entry>& place : places) {
+      Entry none;
+      if (place.load(std::memory_order_relaxed).empty() &&
+          place.compare_exchange_strong(none, entry, std::memory_order_acq_rel,
+                                        std::memory_order_relaxed)) {
+        return;
+      }
+    }
+  }
+  PutInstead(entry, places);
+}
+
+void RunCache::PutInstead(Entry entry, Places& places) {
+  // Which one has to go need not be a secret, but not always the same.
+  const size_t at = heap_constants->options.delay_runs
+                        ? (reinterpret_cast<uintptr_t>(entry.run()) >> 6) % kPlaces
+                        : 0;
+  const Entry before = places[at].exchange(entry, std::memory_order_acq_rel);
+  if (!before.empty() && !PutBehind(*before.run())) {
+    ReleaseRun(*before.run(), before.run()->freed_ms);
+  }
 }
 
 bool RunCache::PutBehind(Run& run) {
@@ -218,6 +290,7 @@ bool RunCache::PutBehind(Run& run) {
   Run*& head = buckets_[run.slices % kBuckets];
   run.next = head;
   head = &run;
+  newest_ = &run;
   bytes_.store(bytes, std::memory_order_relaxed);
   return true;
 }
@@ -225,9 +298,12 @@ bool RunCache::PutBehind(Run& run) {
 bool RunCache::Put(Run& run, uint64_t now_ms) {
   if (run.trace != nullptr || run.moved || run.lost) return false;
   run.freed_ms = now_ms;
-  if (run.page_bytes > heap_constants->options.run_cache_bytes / (2 * kFirst)) {
-    return PutBehind(run);
-  }
+  run.generation = heap_state.generation();
+  const CoreOptions& options = heap_constants->options;
+  constexpr unsigned kFirstShift = std::countr_zero(2 * kFirst);
+  constexpr unsigned kDelayedShift = std::countr_zero(2 * kFirst * kPlaces);
+  const unsigned shift = options.delay_runs ? kDelayedShift : kFirstShift;
+  if (run.page_bytes > options.run_cache_bytes >> shift) return PutBehind(run);
   PutFirst(run);
   return true;
 }
@@ -240,14 +316,16 @@ size_t RunCache::Purge(uint64_t now_ms, uint64_t delay_ms) {
     run->next = leaving;
     leaving = run;
   };
-  for (std::atomic<Run*>& first : first_) {
-    if (first.load(std::memory_order_relaxed) == nullptr) continue;
-    Run* run = first.exchange(nullptr, std::memory_order_acq_rel);
-    if (run == nullptr) continue;
-    if (now_ms - run->freed_ms >= delay_ms) {
-      leave(run);
-    } else {
-      PutFirst(*run);
+  for (Places& places : first_) {
+    for (std::atomic<Entry>& place : places) {
+      if (place.load(std::memory_order_relaxed).empty()) continue;
+      const Entry entry = place.exchange(Entry(), std::memory_order_acq_rel);
+      if (entry.empty()) continue;
+      if (now_ms - entry.run()->freed_ms >= delay_ms) {
+        leave(entry.run());
+      } else {
+        PutFirst(*entry.run());
+      }
     }
   }
   if (bytes_.load(std::memory_order_relaxed) != 0) {
@@ -261,6 +339,7 @@ size_t RunCache::Purge(uint64_t now_ms, uint64_t delay_ms) {
           continue;
         }
         *link = run->next;
+        if (run == newest_) newest_ = nullptr;
         left -= run->page_bytes;
         leave(run);
       }
@@ -273,17 +352,29 @@ size_t RunCache::Purge(uint64_t now_ms, uint64_t delay_ms) {
 
 namespace {
 
+// Whether the last guard was refused (for locked pages, say): a gap would then be memory.
+constinit std::atomic<bool> guards_refused{false};
+
+// Slices that come with a run for the sake of its place.
+size_t GapSlices() {
+  if (guards_refused.load(std::memory_order_relaxed)) return 0;
+  return heap_constants->options.run_gap_slices;
+}
+
 // How a request is laid out in slices.
 struct RunLayout {
   size_t page_bytes;
   size_t front;   // bytes kept in front of the data, at least
-  size_t exact;   // slices that front, data and the least guard behind take
+  size_t gap;     // slices more than are needed
+  size_t exact;   // slices that gap, front, data and the least guard behind take
   size_t slices;  // of the span
   bool by_slices;
+
+  bool fine() const { return slices - gap <= kFineSlices; }
 };
 
-RunLayout LayOut(size_t bytes, size_t alignment) {
-  const size_t page = prim::PageSize();
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline RunLayout LayOut(size_t bytes, size_t alignment, size_t gap,
+                                                     size_t page) {
   RunLayout layout;
   layout.page_bytes = prim::RoundUp(bytes == 0 ? 1 : bytes, page);
   // Up to a slice the alignment is found within the first slices; beyond, the span is placed so
@@ -291,29 +382,33 @@ RunLayout LayOut(size_t bytes, size_t alignment) {
   layout.by_slices = alignment > kSliceSize;
   layout.front = layout.by_slices ? kSliceSize : alignment > page ? alignment : page;
   const size_t total = layout.page_bytes + layout.front + page;
-  layout.exact = layout.slices = (total + kSliceSize - 1) >> kSliceShift;
-  if (layout.exact > kFineSlices) {
+  size_t slices = (total + kSliceSize - 1) >> kSliceShift;
+  layout.gap = layout.by_slices ? 0 : gap;
+  layout.exact = slices + layout.gap;
+  if (slices > kFineSlices) {
     // Eight sizes to each doubling.
-    const unsigned shift = static_cast<unsigned>(std::bit_width(layout.exact - 1)) - 4;
-    layout.slices =
-        RoundUpTo(layout.exact, size_t{1} << (shift < kCoarsestShift ? shift : kCoarsestShift));
+    const unsigned shift = static_cast<unsigned>(std::bit_width(slices - 1)) - 4;
+    slices = RoundUpTo(slices, size_t{1} << (shift < kCoarsestShift ? shift : kCoarsestShift));
   }
+  layout.slices = slices + layout.gap;
   return layout;
 }
 
 bool ResizePages(Run& run, size_t bytes);
 
 // A cached run with the size that is asked for; null when there is none.
-Run* TakeFitting(const RunLayout& layout) {
+Run* TakeFitting(const RunLayout& layout, prim::RandomStream& random) {
   const uint32_t slices = static_cast<uint32_t>(layout.slices);
-  Run* run = run_cache.Take(slices);
+  Run* run = run_cache->Take(slices, random);
   // A long run that is cut gives its end back; new memory would cost a fault for each page.
-  if (run == nullptr && slices > kFineSlices) run = run_cache.TakeBestFit(slices, 2 * slices);
-  if (run == nullptr || run->page_bytes == layout.page_bytes) return run;
+  if (run == nullptr && !layout.fine()) run = run_cache->TakeBestFit(slices, 2 * slices);
+  if (run == nullptr) return nullptr;
+  const bool accessible = !run->held || Unhold(*run);
+  if (accessible && run->page_bytes == layout.page_bytes) return run;
   // From the start of its pages, wherever its data was.
   run->arena->SliceAt(run->data).released = true;
   run->data = run->pages;
-  if (run->pages + layout.page_bytes + prim::PageSize() <= SpanEnd(*run) &&
+  if (accessible && run->pages + layout.page_bytes + prim::PageSize() <= SpanEnd(*run) &&
       ResizePages(*run, layout.page_bytes) && run->page_bytes == layout.page_bytes) {
     return run;
   }
@@ -321,8 +416,16 @@ Run* TakeFitting(const RunLayout& layout) {
   return nullptr;
 }
 
-Run* MakeRun(ThreadHeap& heap, const RunLayout& layout, size_t alignment, bool* zero) {
+// Bytes in front of the data: a random number where the level says so.
+size_t DrawFront(const RunLayout& layout, size_t alignment, prim::RandomStream& random) {
+  if (layout.by_slices || !heap_constants->options.random_run_guards) return layout.front;
   const size_t page = prim::PageSize();
+  const size_t step = alignment > page ? alignment : page;
+  const size_t spare = (layout.exact << kSliceShift) - layout.front - layout.page_bytes - page;
+  return layout.front + step * random.Below(static_cast<uint32_t>(spare / step) + 1);
+}
+
+Run* MakeRun(ThreadHeap& heap, const RunLayout& layout, size_t alignment) {
   const ArenaSpan span =
       heap.AllocateSpan(SpanPurpose::kRuns, static_cast<uint32_t>(layout.slices),
                         layout.by_slices ? static_cast<uint32_t>(alignment >> kSliceShift) : 1,
@@ -334,7 +437,8 @@ Run* MakeRun(ThreadHeap& heap, const RunLayout& layout, size_t alignment, bool* 
     span.arena->FreeSpan(span.first, !span.zero, prim::CoarseMilliseconds());
     return nullptr;
   }
-  *zero = span.zero;
+  run->beside_record.store(heap.random().Next16(), std::memory_order_relaxed);
+  run->contents = span.zero ? RunContents::kShouldBeZero : RunContents::kOld;
   run->arena = span.arena;
   run->metadata_arena = metadata_arena;
   run->first_slice = span.first;
@@ -342,40 +446,43 @@ Run* MakeRun(ThreadHeap& heap, const RunLayout& layout, size_t alignment, bool* 
   run->page_bytes = layout.page_bytes;
   SetSignposts(*run);
   const uintptr_t start = SpanStart(*run);
-  size_t front = layout.front;
-  if (alignment <= page && heap_constants->options.random_run_guards) {
-    const size_t spare_pages =
-        ((layout.exact << kSliceShift) - layout.page_bytes - 2 * page) / page;
-    front += page * heap.random().Below(static_cast<uint32_t>(spare_pages) + 1);
+  run->pages = start + DrawFront(layout, alignment, heap.random());
+  run->front_guarded = run->arena->pages().InstallGuard(Pointer(start), run->pages - start,
+                                                        prim::GuardChange::kWhole);
+  if (guards_refused.load(std::memory_order_relaxed) == run->front_guarded) {
+    guards_refused.store(!run->front_guarded, std::memory_order_relaxed);
   }
-  run->pages = start + front;
-  run->front_guarded =
-      run->arena->pages().InstallGuard(Pointer(start), front, prim::GuardChange::kWhole);
   InstallTailGuard(*run);
   return run;
 }
 
 }  // namespace
 
-Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero,
-                 RunPlacement placement) {
+Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, RunPlacement placement) {
   if (bytes > PTRDIFF_MAX || alignment > PTRDIFF_MAX) return nullptr;
-  const RunLayout layout = LayOut(bytes, alignment);
+  const bool by_level = placement == RunPlacement::kByLevel;
+  const size_t page = prim::PageSize();
+  RunLayout layout = LayOut(bytes, alignment, by_level ? GapSlices() : 0, page);
   if (layout.slices > UINT32_MAX / 4 || alignment >> kSliceShift > UINT32_MAX / 4) return nullptr;
-  const bool cacheable = alignment <= prim::PageSize() && placement == RunPlacement::kByLevel;
-  Run* run = cacheable ? TakeFitting(layout) : nullptr;
+  // Nothing lies on the guard behind its page, which ends where the alignment says.
+  if (bytes == 0 && placement == RunPlacement::kEnd && alignment > page) layout.front -= page;
+  const bool cacheable = alignment <= page && by_level;
+  Run* run = cacheable ? TakeFitting(layout, heap.random()) : nullptr;
   if (run != nullptr) {
-    *zero = run->zero;
     // End-aligned data may start in another slice than before.
     run->arena->SliceAt(run->data).released = true;
   } else {
-    run = MakeRun(heap, layout, alignment, zero);
+    run = MakeRun(heap, layout, alignment);
+    if (run == nullptr && layout.gap > 0) {
+      layout = LayOut(bytes, alignment, 0, page);
+      run = MakeRun(heap, layout, alignment);
+    }
     if (run == nullptr) return nullptr;
   }
   run->data = PlaceData(*run, bytes, alignment, placement);
   run->record.store(kFreedRecord, std::memory_order_relaxed);
   run->requested = bytes;
-  run->zero = false;
+  run->alignment_shift = static_cast<uint8_t>(std::countr_zero(alignment));
   run->thread_id = heap.thread_id();
   Describe(*run);
   heap.CountRun(1, 1, static_cast<int64_t>(layout.page_bytes));
@@ -383,18 +490,27 @@ Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero,
 }
 
 void FreeRun(Run& run, size_t hold_bytes) {
-  heap_registry.CountRun(0, -1, -static_cast<int64_t>(run.page_bytes));
+  ThreadHeap* const heap = HasHeap() ? static_cast<ThreadHeap*>(current_heap) : nullptr;
+  const int64_t bytes = static_cast<int64_t>(run.page_bytes);
+  heap != nullptr ? heap->CountRun(0, -1, -bytes) : heap_registry.CountRun(0, -1, -bytes);
+  run.contents = RunContents::kOld;
   const uint64_t now = prim::CoarseMilliseconds();
   const auto hold = [&] {
-    return (run.trace != nullptr ? held_traced_runs : held_runs).Hold(run, hold_bytes, now);
+    return (run.trace != nullptr ? held_traced_runs : held_runs)->Hold(run, hold_bytes, now);
   };
-  const bool kept = hold_bytes > 0 ? hold() : run_cache.Put(run, now);
+  // What is kept counts against a limit, and is not given up for what the program itself maps. A
+  // thread that can make no guard keeps runs as they are.
+  const bool rationed = prim::linux_page_source.rationed();
+  if (rationed) hold_bytes = std::min(hold_bytes, kRationedHoldBytes);
+  const bool holds = hold_bytes > 0 && !prim::IsStrictThread();
+  const bool kept = holds ? hold() : !rationed && run_cache->Put(run, now);
   if (!kept) ReleaseRun(run, now);
-  if (HasHeap()) static_cast<ThreadHeap*>(current_heap)->Housekeep(now);
+  if (heap != nullptr) heap->Housekeep(now);
 }
 
 void ClearRun(Run& run, size_t bytes) {
-  if (run.page_bytes >= kDropThreshold &&
+  if (run.contents == RunContents::kZero) return;
+  if ((run.contents == RunContents::kShouldBeZero || run.page_bytes >= kDropThreshold) &&
       run.arena->pages().Drop(Pointer(run.pages), run.page_bytes)) {
     return;
   }
@@ -414,7 +530,7 @@ bool ResizePages(Run& run, size_t bytes) {
     const uintptr_t old_end = DataEnd(run);
     const uint32_t needed =
         static_cast<uint32_t>((new_end + page - SpanStart(run) + kSliceSize - 1) >> kSliceShift);
-    if (run.slices - needed >= kTrimSlices && !run.moved && RemoveTailGuard(run)) {
+    if ((old_end - new_end) >> kSliceShift >= kTrimSlices && !run.moved && RemoveTailGuard(run)) {
       run.arena->TrimSpan(run.first_slice, needed, /*dirty=*/true, prim::CoarseMilliseconds());
       run.slices = needed;
       run.page_bytes = wanted;

@@ -29,18 +29,28 @@
 #include "hardened/core/arena.h"
 #include "hardened/core/slot_record.h"
 #include "hardened/prim/lock.h"
+#include "hardened/prim/replaceable.h"
 
 namespace hardened::core {
 
+// What is in the data of a run that is not live.
+enum class RunContents : uint8_t {
+  kOld,           // whatever it held before
+  kShouldBeZero,  // zero, unless something wrote to it that must not
+  kZero,          // zero: nothing could write to it up to now
+};
+
 struct Run {
   SlotRecord record;         // first: descriptors point here
-  SlotRecord beside_record;  // for a plug, as beside the records of slots
+  SlotRecord beside_record;  // its life, changed by a plug each time it is handed out
   bool front_guarded;
   bool tail_guarded;
-  bool held;   // in HeldRuns: its data is guarded
+  bool held;   // its data is guarded: in HeldRuns, or in the cache since it left them
   bool lost;   // its pages are gone: the span is never used again
-  bool zero;   // its data reads as zero
   bool moved;  // its pages came by MovePages: Renew() them before others use them
+  RunContents contents;
+  uint8_t alignment_shift;  // log2 of the alignment asked for
+  uint32_t generation;      // HeapState::generation() when it came into the cache
   uint32_t first_slice;
   uint32_t slices;
   Arena* arena;
@@ -67,10 +77,9 @@ enum class RunPlacement : uint8_t {
 };
 
 // Makes a run of at least `bytes` aligned to `alignment` (a power of two). Its record is dead, its
-// descriptor in place. *zero tells whether the data reads as zero. With a placement of its own the
-// run is fresh and never one from the cache.
+// descriptor in place. With a placement of its own the run is fresh and never one from the cache.
 // Returns: null when memory is exhausted.
-Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero,
+Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment,
                  RunPlacement placement = RunPlacement::kByLevel);
 
 // Gives back a run that the caller has claimed (its record is kFreedRecord). It is held as guarded
@@ -78,8 +87,9 @@ Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, bool* zero,
 // are a kind of their own.
 void FreeRun(Run& run, size_t hold_bytes);
 
-// Makes the first `bytes` of data read as zero: by dropping the pages of a big run, so that they
-// are not touched, by clearing those of a small one.
+// Makes the first `bytes` of a run's data read as zero before it is handed out, whatever stray
+// writes did to it. Pages that should be zero or are many are dropped, so that they are not
+// touched; others are cleared. Costs nothing for a run whose data was guarded up to now.
 void ClearRun(Run& run, size_t bytes);
 
 // Changes the size of a live run in place.
@@ -108,10 +118,7 @@ class HeldRuns {
   size_t ReleaseAll(uint64_t now_ms) ABSL_LOCKS_EXCLUDED(lock_);
 
   size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
-  void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS { lock_.Acquire(); }
-  void UnlockAfterFork(bool in_child) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    in_child ? lock_.ForkReset() : lock_.Release();
-  }
+  prim::Lock& lock() ABSL_LOCK_RETURNED(lock_) { return lock_; }
 
  private:
   prim::Lock lock_;  // taken with no other lock held, and none is taken under it
@@ -120,9 +127,9 @@ class HeldRuns {
   Run* newest_ ABSL_GUARDED_BY(lock_) = nullptr;
 };
 
-extern HeldRuns held_runs;
+extern prim::Replaceable<HeldRuns> held_runs;
 // Those with a trace: other runs do not push them out, nor the other way round.
-extern HeldRuns held_traced_runs;
+extern prim::Replaceable<HeldRuns> held_traced_runs;
 
 // Lets the runs of both go. Returns: their bytes.
 size_t ReleaseHeldRuns(uint64_t now_ms);
@@ -131,12 +138,17 @@ size_t ReleaseHeldRuns(uint64_t now_ms);
 // arenas keep. Returns: whether there was anything.
 bool ReleaseReserves();
 
-// Two stages: for each hash of a span's size one run that is exchanged without a lock, and lists
-// behind it.
+// Two stages: for each hash of a span's size a few runs that are exchanged without a lock, and
+// lists behind it.
+//
+// With CoreOptions::delay_runs a freed run waits. The first stage gives a run only while all its
+// places for that hash are taken, and which of them is random; of larger runs the one that came
+// last is not given. What came before a fork is not given to the child: its parent and its siblings
+// know which run would be the next.
 class RunCache {
  public:
   // A cached run with a span of `slices`, or null.
-  Run* Take(uint32_t slices) ABSL_LOCKS_EXCLUDED(lock_);
+  Run* Take(uint32_t slices, prim::RandomStream& random) ABSL_LOCKS_EXCLUDED(lock_);
   // The smallest in the lists with a span of `slices` up to `most`, or null.
   Run* TakeBestFit(uint32_t slices, uint32_t most) ABSL_LOCKS_EXCLUDED(lock_);
   // Returns: false when the run does not belong into the cache.
@@ -145,29 +157,51 @@ class RunCache {
   // Returns: their bytes.
   size_t Purge(uint64_t now_ms, uint64_t delay_ms) ABSL_LOCKS_EXCLUDED(lock_);
 
-  void LockForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS { lock_.Acquire(); }
-  void UnlockAfterFork(bool in_child) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    in_child ? lock_.ForkReset() : lock_.Release();
-  }
+  prim::Lock& lock() ABSL_LOCK_RETURNED(lock_) { return lock_; }
 
  private:
   static constexpr size_t kBuckets = 64;
   static constexpr size_t kFirst = 16;
+  static constexpr unsigned kPlaces = 4;  // a power of two
 
+  // A run of the first stage with the length of its span, so that others need not be looked at.
+  class Entry {
+   public:
+    constexpr Entry() = default;
+    explicit Entry(Run& run)
+        : word_(reinterpret_cast<uintptr_t>(&run) | uint64_t{run.slices} << kSlicesShift) {}
+    bool empty() const { return word_ == 0; }
+    Run* run() const { return reinterpret_cast<Run*>(word_ & ((uint64_t{1} << kSlicesShift) - 1)); }
+    bool Fits(uint32_t slices) const { return word_ >> kSlicesShift == slices; }
+
+   private:
+    static constexpr unsigned kSlicesShift = 48;
+    uint64_t word_ = 0;
+  };
+  using Places = std::array<std::atomic<Entry>, kPlaces>;
+  static_assert(std::atomic<Entry>::is_always_lock_free);
+
+  Run* TakeFirst(uint32_t slices, prim::RandomStream& random);
+  Run* TakeBehind(uint32_t slices) ABSL_LOCKS_EXCLUDED(lock_);
+  // Whether a run of the lists may be given.
+  bool MayLeave(const Run& run) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   Run* Unlink(Run** link) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // Returns: false when there is no room for it.
   bool PutBehind(Run& run) ABSL_LOCKS_EXCLUDED(lock_);
-  // Into the first stage; the run that was there goes behind, or back to its arena.
+  // Into the first stage; where all places are taken, the run in one of them goes behind, or back
+  // to its arena.
   void PutFirst(Run& run);
+  void PutInstead(Entry entry, Places& places);
 
-  // The first stage: runs of up to 1/32 of the cache's bytes, so that it holds half at most.
-  std::array<std::atomic<Run*>, kFirst> first_{};
+  // The first stage: runs so small that it holds half the cache's bytes at most.
+  std::array<Places, kFirst> first_{};
   prim::Lock lock_;               // taken with no other lock held, and none is taken under it
   std::atomic<size_t> bytes_{0};  // in the buckets
   std::array<Run*, kBuckets> buckets_ ABSL_GUARDED_BY(lock_){};
+  Run* newest_ ABSL_GUARDED_BY(lock_) = nullptr;  // of the buckets; null: it has gone
 };
 
-extern RunCache run_cache;
+extern prim::Replaceable<RunCache> run_cache;
 
 }  // namespace hardened::core
 

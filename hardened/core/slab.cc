@@ -179,8 +179,9 @@ void FreeSlabMetadata(Slab& slab) {
 }
 
 void SetSlabOwner(const Slab& slab, ThreadHeap* owner) {
+  // Pairs with the acquire load of the sweep: who sees the owner sees the description as well.
   for (uint32_t i = 0; i < SlabSlices(slab.size_class()); ++i) {
-    slab.arena().slices()[slab.first_slice() + i].owner.store(owner, std::memory_order_relaxed);
+    slab.arena().slices()[slab.first_slice() + i].owner.store(owner, std::memory_order_release);
   }
 }
 

@@ -62,6 +62,40 @@ constexpr bool IsKnownZero(RecordValue record) {
   return record == kUnusedZeroRecord || record == kFreedZeroRecord;
 }
 
+// A record and the 16 bits beside it as one word: where those are a life (of slots with records of
+// 4 bytes, and of runs), a word never comes again for another allocation, or once in 4,096 times.
+using LifeWord = uint32_t;
+
+inline LifeWord WordOf(RecordValue record, uint16_t life) {
+  const uint16_t parts[2] = {record, life};
+  LifeWord word;
+  __builtin_memcpy(&word, parts, sizeof(word));
+  return word;
+}
+inline RecordValue RecordIn(LifeWord word) {
+  RecordValue record;
+  __builtin_memcpy(&record, &word, sizeof(record));
+  return record;
+}
+inline uint16_t LifeIn(LifeWord word) {
+  uint16_t parts[2];
+  __builtin_memcpy(parts, &word, sizeof(word));
+  return parts[1];
+}
+
+// Both of a record with a life beside it.
+typedef LifeWord LifeWordAccess __attribute__((may_alias));
+inline LifeWord LoadWithLife(const SlotRecord& record) {
+  return __atomic_load_n(reinterpret_cast<const LifeWordAccess*>(&record), __ATOMIC_RELAXED);
+}
+// Claims it if it is still what `seen` says, with the same life: not another allocation that came
+// in its place. Returns: whether it was.
+inline bool ClaimWithLife(SlotRecord& record, LifeWord seen) {
+  return __atomic_compare_exchange_n(reinterpret_cast<LifeWordAccess*>(&record), &seen,
+                                     WordOf(kPendingRecord, LifeIn(seen)), /*weak=*/false,
+                                     __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
 }  // namespace hardened::core
 
 #endif  // HARDENED_CORE_SLOT_RECORD_H_

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <new>
 
+#include "absl/base/attributes.h"
 #include "hardened/core/empty_slabs.h"
 #include "hardened/core/heap_registry.h"
 #include "hardened/core/run.h"
 #include "hardened/prim/check.h"
 #include "hardened/prim/corruption_report.h"
+#include "hardened/prim/sandbox.h"
 
 namespace hardened::core {
 namespace {
@@ -17,6 +19,14 @@ constexpr uint64_t kHousekeepingMs = 50;
 constexpr uint64_t kNoCountdown = uint64_t{1} << 62;
 // Slots of other threads' frees that one refill takes back.
 constexpr uint32_t kCollectAtOnce = 1024;
+// From this on, what waits is filed by who frees, in parts: of more than a batch brings.
+constexpr size_t kWaitingLimit = 512 << 10;
+// The same for a thread that came for it a moment ago, and will again if it does not sleep.
+constexpr size_t kWaitingLimitAtOnce = 4 << 20;
+// What a slot counts for at least: at random places each keeps a page.
+constexpr size_t kLeastWeight = 128;
+constexpr uint32_t kFiledAtOnce = 256;
+constexpr size_t kFiledBytesAtOnce = 256 << 10;
 // Slots of one refill: of a thread's first of a class, unless a placement window is longer, and at
 // most. Each refill doubles the next one: many threads live for a few allocations of each class.
 constexpr uint32_t kFirstRefill = 8;
@@ -106,12 +116,12 @@ Slab* ThreadHeap::NewSlab(SizeClass size_class) {
   const CoreOptions& options = heap_constants->options;
   ArenaSpan span;
   if (IsolatesClasses()) {
-    Slab* waiting = empty_slabs.Take(size_class);
+    Slab* waiting = empty_slabs->Take(size_class);
     if (waiting != nullptr) {
       SetSlabOwner(*waiting, this);
       return waiting;
     }
-    span = empty_slabs.TakeSpan(size_class);
+    span = empty_slabs->TakeSpan(size_class);
   }
   const bool reused = span.arena != nullptr;
   const uint32_t slices = SlabSlices(size_class);
@@ -124,7 +134,7 @@ Slab* ThreadHeap::NewSlab(SizeClass size_class) {
       heap_state.AllocateMetadata(Slab::MetadataBytes(size_class, RecordShift()), &metadata_arena);
   if (block == nullptr) {
     if (reused) {
-      empty_slabs.PutSpan(span, size_class);
+      empty_slabs->PutSpan(span, size_class);
     } else {
       span.arena->FreeSpan(span.first, !span.zero, prim::CoarseMilliseconds());
     }
@@ -164,7 +174,7 @@ void ThreadHeap::RetireSlab(Slab& slab, Bin& bin) {
   sparse_slabs_.Forget(slab);
   const uint64_t now = prim::CoarseMilliseconds();
   SetSlabOwner(slab, nullptr);
-  if (IsolatesClasses()) return empty_slabs.Put(slab, now, heap_constants->options.purge);
+  if (IsolatesClasses()) return empty_slabs->Put(slab, now, heap_constants->options.purge);
   Arena& arena = slab.arena();
   const uint32_t first = slab.first_slice();
   FreeSlabMetadata(slab);
@@ -255,14 +265,16 @@ bool ThreadHeap::Refill(SizeClass size_class) {
     heap_state.NextGeneration();
     MakeStockStale();
   }
+  const uint64_t now = prim::CoarseMilliseconds();
+  Housekeep(now);
+  const SlowSide slow_side(*this);
   ReturnStale(size_class);
   Magazine& magazine = magazines[size_class];
   Bin& bin = bins_[size_class];
   const HeapPlug& plug = heap_constants->options.plug;
-  if (plug.refill != nullptr && magazine.count() == 0 && plug.refill(*this, size_class))
-    return true;
-  Housekeep(prim::CoarseMilliseconds());
+  if (plug.refill != nullptr && plug.refill(*this, size_class)) return true;
   if (HasIncoming()) {
+    attended_ms_.store(now, std::memory_order_relaxed);
     Collect(kCollectAtOnce);
     if (magazine.count() > 0) return true;
   }
@@ -273,7 +285,8 @@ bool ThreadHeap::Refill(SizeClass size_class) {
   const Placement& placement = heap_constants->options.placement;
   bin.refill = NextRefill(bin.refill, size_class);
   const uint32_t wanted = half < bin.refill ? static_cast<uint32_t>(half) : bin.refill;
-  MagazineEntry drawn[kMaxRefill];
+  // The magazine is empty.
+  MagazineEntry* const drawn = magazine.bottom + 1;
   uint32_t count = 0;
   if (placement.lanes > 1 && placement.window_bytes != 0) {
     count = DrawFromLanes(size_class, wanted, drawn);
@@ -282,15 +295,18 @@ bool ThreadHeap::Refill(SizeClass size_class) {
     FileDrawn(*slab, count);
   }
   HARDENED_CHECK(count > 0);
-  for (uint32_t i = count; i > 0; --i) *++magazine.top = drawn[i - 1];
+  std::reverse(drawn, drawn + count);
+  magazine.top = magazine.bottom + count;
   return true;
 }
 
 void ThreadHeap::Flush(SizeClass size_class) {
-  ReturnStale(size_class);
-  const uint32_t half = static_cast<uint32_t>(magazines[size_class].count() / 2);
-  if (!NoteOverflow(size_class, half) || magazines[size_class].top == magazines[size_class].limit) {
-    FlushHalf(size_class);
+  {
+    const SlowSide slow_side(*this);
+    ReturnStale(size_class);
+    const Magazine& magazine = magazines[size_class];
+    const uint32_t half = static_cast<uint32_t>(magazine.count() / 2);
+    if (!NoteOverflow(size_class, half) || magazine.top == magazine.limit) FlushHalf(size_class);
   }
   Housekeep(prim::CoarseMilliseconds());
 }
@@ -324,6 +340,7 @@ void ThreadHeap::FlushOldest(SizeClass size_class, size_t leaving) {
 }
 
 void ThreadHeap::TrimMagazines() {
+  const SlowSide slow_side(*this);
   for (unsigned c = 0; c < kSizeClassCount; ++c) {
     const uint64_t allocations = AllocationsOf(static_cast<SizeClass>(c));
     const uint64_t taken = allocations - allocations_at_trim_[c];
@@ -334,7 +351,7 @@ void ThreadHeap::TrimMagazines() {
 }
 
 void ThreadHeap::Housekeep(uint64_t now) {
-  if (now - last_housekeeping_ms_ < kHousekeepingMs) return;
+  if (now - last_housekeeping_ms_ < kHousekeepingMs || prim::IsStrictThread()) return;
   last_housekeeping_ms_ = now;
   // What a heap with a home hands out must not depend on the time.
   if (home_ == nullptr) {
@@ -342,11 +359,11 @@ void ThreadHeap::Housekeep(uint64_t now) {
     const HeapPlug& plug = heap_constants->options.plug;
     if (plug.groom != nullptr) plug.groom(*this);
   }
-  run_cache.Purge(now, heap_constants->options.purge.delay_ms);
+  run_cache->Purge(now, heap_constants->options.purge.delay_ms);
   heap_state.Purge(now, /*force=*/false);
-  empty_slabs.Purge(now, /*force=*/false, heap_constants->options.purge);
+  empty_slabs->Purge(now, /*force=*/false, heap_constants->options.purge);
   FlushOutgoing();
-  heap_registry.CollectPool(/*all=*/false);
+  heap_registry.Reclaim(now);
 }
 
 // ---- remote frees
@@ -372,17 +389,14 @@ void ThreadHeap::SendRemote(ThreadHeap* owner, void* slot, SizeClass size_class)
 }
 
 void ThreadHeap::PushBatch(OutgoingBatch& batch) {
-  std::atomic<uintptr_t>& incoming = batch.owner->incoming_;
-  uintptr_t newest = incoming.load(std::memory_order_relaxed);
-  do {
-    const uint64_t link = EncodeLink(heap_constants->link_keys, batch.tail, newest);
-    __builtin_memcpy(reinterpret_cast<void*>(batch.tail), &link, sizeof(link));
-    // Pairs with the acquire exchange in Collect(): links, records and contents are seen.
-  } while (!incoming.compare_exchange_weak(newest, batch.head, std::memory_order_release,
-                                           std::memory_order_relaxed));
+  ThreadHeap& owner = *batch.owner;
+  const size_t weight = std::max<size_t>(batch.bytes, batch.count * kLeastWeight);
+  const size_t waiting = owner.incoming_.Push(batch.head, batch.tail, weight);
   batch.owner = nullptr;
   batch.head = batch.tail = 0;
   batch.count = batch.bytes = 0;
+  if (waiting > kWaitingLimit) [[unlikely]]
+    heap_registry.Relieve(owner, /*at_once=*/waiting > kWaitingLimitAtOnce);
 }
 
 void ThreadHeap::FlushOutgoing() {
@@ -415,29 +429,67 @@ void ThreadHeap::CheckPending(uintptr_t address) {
        .level = heap_constants->level});
 }
 
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline uintptr_t ThreadHeap::CheckedNext(uintptr_t address) {
+  CheckPending(address);
+  uint64_t word;
+  __builtin_memcpy(&word, reinterpret_cast<void*>(address), sizeof(word));
+  uintptr_t next = 0;
+  // Detects: a write over the first 8 bytes of a slot that another thread freed, before it was
+  //          collected; one in 2^21 random words passes here and then fails at the next slot.
+  // Misses:  a write elsewhere in the slot; a write after the collection.
+  // Cost:    two multiplications and one comparison a remote free.
+  if (!DecodeLink(heap_constants->link_keys, address, word, &next)) {
+    prim::ReportCorruption({.kind = prim::CorruptionKind::kBadLink,
+                            .address = address,
+                            .found_by = "collection",
+                            .level = heap_constants->level});
+  }
+  return next;
+}
+
 void ThreadHeap::Collect(uint32_t most) {
   for (; most > 0; --most) {
-    // Pairs with the release in PushBatch().
-    if (backlog_ == 0) backlog_ = incoming_.exchange(0, std::memory_order_acquire);
+    if (backlog_ == 0) backlog_ = incoming_.TakeAll();
     const uintptr_t address = backlog_;
     if (address == 0) return;
-    CheckPending(address);
-    uint64_t word;
-    __builtin_memcpy(&word, reinterpret_cast<void*>(address), sizeof(word));
-    uintptr_t next = 0;
-    // Detects: a write over the first 8 bytes of a slot that another thread freed, before it was
-    //          collected; one in 2^21 random words passes here and then fails below.
-    // Misses:  a write elsewhere in the slot; a write after the collection.
-    // Cost:    two multiplications and one comparison a remote free.
-    if (!DecodeLink(heap_constants->link_keys, address, word, &next)) {
-      prim::ReportCorruption({.kind = prim::CorruptionKind::kBadLink,
-                              .address = address,
-                              .found_by = "collection",
-                              .level = heap_constants->level});
-    }
-    backlog_ = next;
+    backlog_ = CheckedNext(address);
     CollectSlot(address);
   }
+}
+
+bool ThreadHeap::FileWaiting() {
+  uint64_t slots = 0;
+  uint64_t bytes = 0;
+  while (backlog_ != 0 && slots < kFiledAtOnce && bytes < kFiledBytesAtOnce) {
+    const uintptr_t address = backlog_;
+    backlog_ = CheckedNext(address);
+    ++slots;
+    bytes += SlotSize(heap_state.FindSlice(address)->size_class);
+    FileForOwner(address);
+  }
+  // The counters of this heap are its thread's.
+  if (slots != 0) heap_registry.CountSentAlone(-slots, -bytes);
+  if (backlog_ != 0) return true;
+  backlog_ = incoming_.TakeAll();
+  helped_ms_ = prim::CoarseMilliseconds();
+  return false;
+}
+
+void ThreadHeap::FileForOwner(uintptr_t address) {
+  const SliceDescriptor& slice = *heap_state.FindSlice(address);
+  void* const slot = reinterpret_cast<void*>(address);
+  ThreadHeap* const owner = slice.owner.load(std::memory_order_relaxed);
+  if (owner != this) return SendRemoteAlone(owner, slot, slice.size_class);
+  const uint64_t cleared = 0;
+  __builtin_memcpy(slot, &cleared, sizeof(cleared));
+  const MagazineEntry entry = {slot, &slice.RecordAt(slice.IndexOf(address), RecordShift())};
+  const HeapPlug& plug = heap_constants->options.plug;
+  if (plug.settle == nullptr) {
+    entry.record->store(kFreedRecord, std::memory_order_relaxed);
+  } else if (!plug.settle(entry, slice.size_class)) {
+    return;
+  }
+  ReturnSlot(entry, slice.size_class);
 }
 
 void ThreadHeap::CollectSlot(uintptr_t address) {
@@ -471,21 +523,24 @@ void ThreadHeap::CollectSlot(uintptr_t address) {
 
 void ThreadHeap::SendRemoteAlone(ThreadHeap* owner, void* slot, SizeClass size_class) {
   const uintptr_t address = reinterpret_cast<uintptr_t>(slot);
-  OutgoingBatch batch = {.owner = owner, .head = address, .tail = address, .count = 1, .bytes = 0};
-  heap_registry.CountSentAlone(size_class);
+  const uint32_t bytes = static_cast<uint32_t>(SlotSize(size_class));
+  OutgoingBatch batch = {
+      .owner = owner, .head = address, .tail = address, .count = 1, .bytes = bytes};
+  heap_registry.CountSentAlone(1, bytes);
   PushBatch(batch);
 }
 
 void ThreadHeap::ReleaseEverything(bool keep_one) {
+  const SlowSide slow_side(*this);
   Collect(UINT32_MAX);
   FlushOutgoing();
-  const HeapPlug& plug = heap_constants->options.plug;
-  if (plug.drain != nullptr) plug.drain(*this);
   for (unsigned c = 0; c < kSizeClassCount; ++c) {
     ReturnStale(static_cast<SizeClass>(c));
     while (magazines[c].count() > 0) FlushHalf(static_cast<SizeClass>(c));
     bins_[c].refill = 0;
   }
+  const HeapPlug& plug = heap_constants->options.plug;
+  if (plug.drain != nullptr) plug.drain(*this);
   RetireEmptySlabs(keep_one);
 }
 
@@ -523,22 +578,25 @@ void ThreadHeap::RenewAfterFork() {
 void ThreadHeap::MakeStockStale() {
   random_->SetMark();
   for (unsigned c = 0; c < kSizeClassCount; ++c) {
-    Magazine& magazine = magazines[c];
-    if (magazine.count() == 0) continue;
-    bins_[c].stale = static_cast<uint32_t>(magazine.count());
-    magazine.top = magazine.limit = magazine.bottom;
+    const Magazine& magazine = magazines[c];
+    Bin& bin = bins_[c];
+    // Cut before, or at its end in this very moment, below a signal handler.
+    if (bin.cut_countdown != 0 || magazine.countdown == 0 || magazine.count() == 0) continue;
+    bin.cut_countdown = magazine.countdown;
+    RestartCountdown(static_cast<SizeClass>(c), 1);
   }
 }
 
-void ThreadHeap::ReturnStale(SizeClass size_class) {
-  const uint32_t stale = bins_[size_class].stale;
-  if (stale == 0) return;
-  bins_[size_class].stale = 0;
+bool ThreadHeap::ReturnStale(SizeClass size_class) {
+  Bin& bin = bins_[size_class];
+  if (bin.cut_countdown == 0) return false;
+  RestartCountdown(size_class, bin.cut_countdown);
+  bin.cut_countdown = 0;
+  const SlowSide slow_side(*this);
   Magazine& magazine = magazines[size_class];
-  if (magazine.bottom == magazine.own) {
-    magazine.limit = magazine.bottom + MagazineCapacity(size_class);
-  }
-  ReturnToSlabs(magazine.bottom + 1, stale);
+  ReturnToSlabs(magazine.bottom + 1, magazine.count());
+  magazine.top = magazine.bottom;
+  return true;
 }
 
 void ThreadHeap::RetireEmptySlabs(bool keep_one) {
@@ -554,7 +612,7 @@ void ThreadHeap::RetireEmptySlabs(bool keep_one) {
 // Reads what the owner writes without synchronisation; the sums are exact when it is quiet.
 __attribute__((no_sanitize("thread"))) void ThreadHeap::AddTo(Tally& tally) const {
   for (unsigned c = 0; c < kSizeClassCount; ++c) {
-    const uint64_t held = bins_[c].taken - bins_[c].stale - magazines[c].count();
+    const uint64_t held = bins_[c].taken - magazines[c].count();
     tally.allocations += started_countdowns_[c] - magazines[c].countdown;
     tally.taken_slots += held;
     tally.taken_bytes += held * SlotSize(static_cast<SizeClass>(c));

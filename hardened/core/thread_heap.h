@@ -14,7 +14,14 @@
 // The owner takes the whole list with one exchange, verifies every link and record, and returns the
 // slots. A batch whose slab was adopted by another heap in the meantime is passed on.
 //
-// Threads: the owner; incoming and the counters are read and written as stated there.
+// What waits for a thread that does not come for it, because it sleeps, is filed by others: by who
+// frees when much waits, in anybody's housekeeping, by malloc_trim. So a heap has two sides. The
+// fast walks, magazines, countdowns, outgoing, and what plugs hold are its thread's alone. All that
+// has to do with slabs is the slow side, which its thread enters for a batch at a time and a helper
+// may enter while it is not there (SlowSide).
+//
+// Threads: the owner; the slow side also a helper that holds the registry's lock; incoming and the
+// counters are read and written as stated there.
 
 #ifndef HARDENED_CORE_THREAD_HEAP_H_
 #define HARDENED_CORE_THREAD_HEAP_H_
@@ -28,6 +35,7 @@
 #include "absl/base/thread_annotations.h"
 #include "hardened/core/heap_state.h"
 #include "hardened/core/magazine.h"
+#include "hardened/core/remote_frees.h"
 #include "hardened/core/size_class.h"
 #include "hardened/core/slab.h"
 #include "hardened/core/slice.h"
@@ -48,6 +56,33 @@ struct HeapFront {
 
 class ThreadHeap : public HeapFront {
  public:
+  // The thread of a heap is on its slow side until the end of the scope. A signal handler that
+  // interrupted the thread there and comes back for memory goes on in it: it would wait for itself.
+  class SlowSide {
+   public:
+    // Not yet.
+    SlowSide() = default;
+    explicit SlowSide(ThreadHeap& heap) { Enter(heap); }
+    ~SlowSide() {
+      if (entered_ != nullptr) Leave();
+    }
+    SlowSide(const SlowSide&) = delete;
+    SlowSide& operator=(const SlowSide&) = delete;
+    void Enter(ThreadHeap& heap) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      if (heap.entered_) return;
+      heap.slow_side_.Acquire();
+      heap.entered_ = true;
+      entered_ = &heap;
+    }
+
+   private:
+    void Leave() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      entered_->entered_ = false;
+      entered_->slow_side_.Release();
+    }
+    ThreadHeap* entered_ = nullptr;
+  };
+
   // Makes a heap in a zeroed block of kThreadHeapBytes, which draws from `random`.
   void Initialise(prim::RandomStream& random);
 
@@ -66,7 +101,7 @@ class ThreadHeap : public HeapFront {
   bool NoteOverflow(SizeClass size_class, uint32_t slots);
 
   // Puts slots that the program no longer owns back into their slabs. Their records are already
-  // those of dead slots, and their slabs are owned by this heap.
+  // those of dead slots, and their slabs are owned by this heap. On the slow side.
   void ReturnToSlabs(const MagazineEntry* entries, size_t count);
   // The same for one slot of `size_class`.
   void ReturnSlot(const MagazineEntry& slot, SizeClass size_class) {
@@ -78,14 +113,17 @@ class ThreadHeap : public HeapFront {
       Refile(slab);
   }
 
+  // If the magazine of `size_class` holds what was chosen before a fork, puts it back into the
+  // slabs. To be asked when a countdown has run out. Returns: whether it did.
+  bool ReturnStale(SizeClass size_class);
+
   // Sends `slot`, whose record the caller has claimed (kPendingRecord), to `owner`.
   void SendRemote(ThreadHeap* owner, void* slot, SizeClass size_class);
 
-  // Takes what other threads have freed, at most `most` slots; the rest waits for the next call.
+  // Takes what other threads have freed, at most `most` slots; the rest waits for the next call. On
+  // the slow side, like HasIncoming().
   void Collect(uint32_t most);
-  bool HasIncoming() const {
-    return backlog_ != 0 || incoming_.load(std::memory_order_relaxed) != 0;
-  }
+  bool HasIncoming() const { return backlog_ != 0 || !incoming_.empty(); }
 
   // Sends one slot at once, from a thread without a heap.
   static void SendRemoteAlone(ThreadHeap* owner, void* slot, SizeClass size_class);
@@ -178,10 +216,10 @@ class ThreadHeap : public HeapFront {
     uint32_t listed;
     uint32_t refill;      // slots of the last refill, unless the magazine is smaller
     uint32_t generation;  // of the last slab that was opened
-    // Slots at the bottom of the magazine that were chosen before a fork. While there are any, the
-    // magazine is empty and full at once, and its next user puts them back (ReturnStale).
-    uint32_t stale;
-    uint32_t overflows;  // since the magazine was last looked at; NoteOverflow()
+    uint32_t overflows;   // since the magazine was last looked at; NoteOverflow()
+    // What the magazine holds was chosen before a fork, and its countdown was cut short, so that
+    // the next allocation puts it back (ReturnStale); then the countdown goes on from here. 0: no.
+    uint64_t cut_countdown;
     uint64_t allocations_at_overflow;
     uint64_t taken;  // slots drawn from slabs of this bin and not returned
   };
@@ -216,9 +254,15 @@ class ThreadHeap : public HeapFront {
   // Files a slab to which slots have come back.
   void Refile(Slab& slab);
   static void PushBatch(OutgoingBatch& batch);
-  // Makes everything stale that was chosen up to now; touches nothing but this heap.
+  // What a helper does that is on the slow side of this heap, whose thread is not. Files a bounded
+  // number of slots that waited when somebody came last, not in magazines or the quarantine but in
+  // their slabs; what came since then waits for the next call.
+  // Returns: whether more of those slots are left.
+  bool FileWaiting();
+  void FileForOwner(uintptr_t address);
+  // Makes everything stale that was chosen up to now; touches nothing but this heap. Whatever its
+  // thread was doing in the fast walks, below a signal handler that forked, may go on.
   void MakeStockStale();
-  void ReturnStale(SizeClass size_class);
   // The level's, but uniform draws from slabs whose order another process knows. A heap with a home
   // draws the same in parent and child.
   const Placement& PlacementIn(const Slab& slab) const;
@@ -230,6 +274,8 @@ class ThreadHeap : public HeapFront {
   void TrimMagazines();
   // Reports unless a slot that waits for collection starts at `address`.
   static void CheckPending(uintptr_t address);
+  // Returns: the slot that follows in its batch, or 0; reports when either is wrong.
+  static uintptr_t CheckedNext(uintptr_t address);
   void CollectSlot(uintptr_t address);
   void RetireEmptySlabs(bool keep_one);
   // Files the slabs of a bin in the order of their addresses.
@@ -249,7 +295,11 @@ class ThreadHeap : public HeapFront {
   uint64_t last_housekeeping_ms_;
   uint32_t new_slabs_;
   SparseSlabs sparse_slabs_;
-  uintptr_t backlog_;  // taken from incoming_, not yet collected
+  uintptr_t backlog_;                  // taken from incoming_, not yet collected
+  std::atomic<uint64_t> attended_ms_;  // when its thread last came for what was incoming
+  uint64_t helped_ms_;                 // when a helper last took what was incoming
+  prim::Lock slow_side_;
+  bool entered_;  // by its thread, which alone reads and writes it
   // Its mark is set while this heap has not come into a child by a fork without handlers.
   prim::RandomStream* random_;
   bool orphan_;
@@ -257,8 +307,8 @@ class ThreadHeap : public HeapFront {
   ThreadHeap* next_heap_;    // all heaps; HeapRegistry
   ThreadHeap* next_pooled_;  // heaps without a thread; HeapRegistry
 
-  // Batches of slots freed by other threads: the address of the newest, 0: none.
-  alignas(prim::kNoSharing) std::atomic<uintptr_t> incoming_;
+  // Batches of slots freed by other threads.
+  alignas(prim::kNoSharing) RemoteFrees incoming_;
   [[maybe_unused]] char padding_[prim::kNoSharing - sizeof(incoming_)];
 };
 

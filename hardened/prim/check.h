@@ -15,13 +15,18 @@ namespace hardened::prim {
 void MarkThreadDying();
 bool ThreadIsDying();
 
-// Writes "hardened: internal error: FILE:LINE: CONDITION" to fd 2 and aborts. A handler for SIGABRT
-// runs once; when it fails a check itself, the process ends at once.
+// Writes "hardened: internal error: FILE:LINE: CONDITION" (error_stream.h) and aborts. A handler
+// for SIGABRT runs once; when it fails a check itself, the process ends at once.
 [[noreturn, gnu::cold, gnu::noinline]] void CheckFailed(const char* file, int line,
                                                         const char* condition);
 
+// As abort(3): unblocks SIGABRT and raises it, so that the program's handler runs; when that
+// returns, or the signal is ignored, the process dies of it. Not libc's, whose name another library
+// may take and whose lock a thread may hold that stays in its handler.
+[[noreturn, gnu::cold, gnu::noinline]] void Abort();
+
 // Ends the process by SIGABRT without running the program's handler for it. For the second abort:
-// abort() alone unblocks the signal, so that a handler which aborts again would recurse for ever.
+// one that unblocks the signal would let a handler which aborts again recurse for ever.
 [[noreturn, gnu::cold, gnu::noinline]] void AbortWithoutHandler();
 
 }  // namespace hardened::prim

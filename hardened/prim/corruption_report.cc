@@ -1,15 +1,14 @@
 #include "hardened/prim/corruption_report.h"
 
 #include <time.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <cerrno>
-#include <cstdlib>
+#include <new>
 
 #include "hardened/prim/check.h"
+#include "hardened/prim/error_stream.h"
 #include "hardened/prim/kernel.h"
 #include "hardened/prim/system_info.h"
 
@@ -108,7 +107,45 @@ void CopyToGlobal(const CorruptionReport& report) {
 void WriteReport(const CorruptionReport& report) {
   RawWriter out;
   FormatCorruption(report, out);
-  out.Flush(STDERR_FILENO);
+  WriteMessage(out.view());
+}
+
+// Tells the reports of one place from those of others; never 0. Damage is done elsewhere than where
+// it is found: the size of what is damaged stands for that place.
+uint64_t PlaceOf(const CorruptionReport& report) {
+  const bool is_damage = report.kind == CorruptionKind::kCanaryClobbered ||
+                         report.kind == CorruptionKind::kWriteAfterFree ||
+                         report.kind == CorruptionKind::kOverflowingCall;
+  const uint64_t words[] = {
+      static_cast<uint64_t>(report.kind),
+      reinterpret_cast<uintptr_t>(report.found_by),
+      report.caller,
+      is_damage ? report.slot_size : 0,
+  };
+  uint64_t mixed = 0;
+  for (const uint64_t word : words) {
+    mixed = (mixed ^ word) * 0x9e3779b97f4a7c15u;
+    mixed ^= mixed >> 32;
+  }
+  return mixed | 1;
+}
+
+// Places whose report was written; 0: a free entry.
+constinit std::array<std::atomic<uint64_t>, kMaxPrintedCorruptions> g_places{};
+constinit std::atomic<bool> g_said_full{false};
+
+enum class Place : uint8_t { kKnown, kNew, kTooMany };
+
+// Enters the place where it is new.
+Place EnterPlace(uint64_t place) {
+  for (std::atomic<uint64_t>& entry : g_places) {
+    uint64_t there = entry.load(std::memory_order_relaxed);
+    if (there == 0 && entry.compare_exchange_strong(there, place, std::memory_order_relaxed)) {
+      return Place::kNew;
+    }
+    if (there == place) return Place::kKnown;
+  }
+  return Place::kTooMany;
 }
 
 // Gives the first reporter two seconds to end the process.
@@ -119,8 +156,16 @@ void WaitForFirstReporter() {
   }
 }
 
-// Thread id of the first fatal reporter, 0: none yet.
+// The first fatal reporter, 0: none yet. With its process: the word of another one, that it left in
+// the memory of a fork or of vfork, says nothing about this one.
 constinit std::atomic<uint64_t> g_reporter{0};
+
+constexpr int kThreadBits = 32;
+uint64_t ProcessOf(uint64_t reporter) { return reporter >> kThreadBits; }
+uint64_t ThisReporter() {
+  return static_cast<uint64_t>(kernel::SystemCall(SYS_getpid)) << kThreadBits | ThreadId();
+}
+
 constinit std::atomic<uint64_t> g_printed{0};
 // Keeps two PrintCorruption() calls from mixing their copies. Only ever tried: who comes second is
 // written but not copied. A fatal report copies regardless, it is the last one.
@@ -157,34 +202,47 @@ void FormatCorruption(const CorruptionReport& report, RawWriter& out) {
 }
 
 void ReportCorruption(const CorruptionReport& report) {
-  const uint64_t self = ThreadId();
-  uint64_t first = 0;
-  if (!g_reporter.compare_exchange_strong(first, self, std::memory_order_acq_rel)) {
+  const uint64_t self = ThisReporter();
+  uint64_t first = g_reporter.load(std::memory_order_acquire);
+  while (ProcessOf(first) != ProcessOf(self) &&
+         !g_reporter.compare_exchange_weak(first, self, std::memory_order_acq_rel)) {
+  }
+  if (ProcessOf(first) == ProcessOf(self)) {
     if (first != self) WaitForFirstReporter();
     AbortWithoutHandler();
   }
   MarkThreadDying();
   CopyToGlobal(report);
   WriteReport(report);
-  abort();
+  Abort();
 }
 
 void PrintCorruption(const CorruptionReport& report) {
-  const int saved_errno = errno;
-  const uint64_t earlier = g_printed.fetch_add(1, std::memory_order_relaxed);
+  g_printed.fetch_add(1, std::memory_order_relaxed);
   if (g_reporter.load(std::memory_order_acquire) == 0 &&
       !g_copying.exchange(true, std::memory_order_acquire)) {
     CopyToGlobal(report);
     g_copying.store(false, std::memory_order_release);
   }
-  if (earlier < kMaxPrintedCorruptions) {
-    WriteReport(report);
-  } else if (earlier == kMaxPrintedCorruptions) {
-    RawWriter out;
-    out.Text("hardened: further heap corruption reports are counted, not written\n");
-    out.Flush(STDERR_FILENO);
+  switch (EnterPlace(PlaceOf(report))) {
+    case Place::kKnown:
+      break;
+    case Place::kNew:
+      WriteReport(report);
+      break;
+    case Place::kTooMany:
+      if (!g_said_full.exchange(true, std::memory_order_relaxed)) {
+        WriteMessage("hardened: further heap corruption reports are counted, not written\n");
+      }
   }
-  errno = saved_errno;
+}
+
+void PrintLastCorruption(const CorruptionReport& report) {
+  alignas(RawWriter) static constinit char room[sizeof(RawWriter)] = {};
+  RawWriter& out = *::new (room) RawWriter;
+  CopyToGlobal(report);
+  FormatCorruption(report, out);
+  WriteMessage(out.view());
 }
 
 uint64_t PrintedCorruptions() { return g_printed.load(std::memory_order_relaxed); }

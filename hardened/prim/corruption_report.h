@@ -63,6 +63,8 @@ struct CorruptionReport {
   uint32_t alloc_stack_size = 0;
   const uintptr_t* free_stack = nullptr;
   uint32_t free_stack_size = 0;
+  // The place in the program where it was found: a return address, 0: unknown.
+  uintptr_t caller = 0;
 
   // From slot_start to address; 0 when slot_start is unknown. Negative: before the slot.
   constexpr intptr_t offset() const {
@@ -73,20 +75,26 @@ struct CorruptionReport {
 // Writes the text of `report`, at most RawWriter::kInternalCapacity bytes. Pure.
 void FormatCorruption(const CorruptionReport& report, RawWriter& out);
 
-// Copies `report` to hardened_last_corruption, writes its text to fd 2 and calls abort().
+// Copies `report` to hardened_last_corruption, writes its text (error_stream.h) and aborts.
 //
-// The first reporter of the process wins: its abort() unblocks SIGABRT and runs a handler that the
+// The first reporter of the process wins: its abort unblocks SIGABRT and runs a handler that the
 // program has installed, as every crash collector expects; when the handler returns, the process
 // dies of SIGABRT regardless. Other reporters wait for it, at most two seconds, then end the
 // process without a word and without that handler. So does, at once, a reporter that comes back on
 // the same thread (a handler that touches the heap).
 [[noreturn, gnu::cold, gnu::noinline]] void ReportCorruption(const CorruptionReport& report);
 
-// Copies `report` to hardened_last_corruption, writes its text to fd 2 and returns. Only the first
-// kMaxPrintedCorruptions of a process are written, then one line that says so; the rest are
-// counted. Keeps errno.
+// Copies `report` to hardened_last_corruption, writes its text (error_stream.h) and returns. What
+// one place in the program does again and again is written once: a report of the same kind, found
+// by the same function for the same caller, damage also in slots or runs of the same size. Of a
+// process and its forked children only the first kMaxPrintedCorruptions places are written, then
+// one line that says so; the rest are counted. Keeps errno.
 inline constexpr uint64_t kMaxPrintedCorruptions = 16;
 [[gnu::cold, gnu::noinline]] void PrintCorruption(const CorruptionReport& report);
+
+// The same, whatever was written before: for what ends the process without ReportCorruption().
+// Takes little stack; one thread at a time.
+[[gnu::cold, gnu::noinline]] void PrintLastCorruption(const CorruptionReport& report);
 
 // How often PrintCorruption() was called in this process, written or not.
 uint64_t PrintedCorruptions();

@@ -1,8 +1,10 @@
 // fork_guard: handlers around fork().
 //
-// `prepare` handlers run in reverse order of registration, so the earliest one runs last: install
-// with the first allocation, and other libraries' handlers may still allocate before our locks are
-// taken.
+// `prepare` handlers run in reverse order of registration, so the earliest one runs last: the
+// preload libraries are linked to be initialised first, and others install with the first
+// allocation. That is for speed alone: handlers of others that run later, and libc itself (the
+// database of name services, the list of streams), allocate, or wait for threads that do; what
+// `prepare` leaves locked must yield to them (lock.h).
 // vfork(), clone() and raw system calls run no handlers.
 //
 // Threads: InstallForkHandlers() once; ForkHandlersInstalled() from any thread.

@@ -5,6 +5,9 @@
 // itself; tests/checks/binary_test.py has the list of what may still be imported. None of these
 // functions is a cancellation point, touches errno, allocates or takes a lock.
 //
+// A call that a sandbox may forbid is not made (sandbox.h): it fails with EPERM. DEPLOYMENT.md has
+// the list of what is called; tests/sandbox compares it.
+//
 // Results are the kernel's: a value, or minus the number of an error (IsError).
 //
 // Under AddressSanitizer and ThreadSanitizer memory is mapped through libc, whose functions they
@@ -15,6 +18,7 @@
 #ifndef HARDENED_PRIM_KERNEL_H_
 #define HARDENED_PRIM_KERNEL_H_
 
+#include <errno.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -24,6 +28,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "hardened/prim/sandbox.h"
+
 namespace hardened::prim::kernel {
 
 // Whether `result` is an error; -result is then its number.
@@ -31,8 +37,12 @@ constexpr bool IsError(long result) {
   return static_cast<unsigned long>(result) > static_cast<unsigned long>(-4096L);
 }
 
+// mseal(2), Linux 6.10: the same number on every architecture; older headers lack it.
+inline constexpr long kMseal = 462;
+
 namespace internal {
 
+// Without asking the sandbox.
 long SystemCall6(long number, long a, long b, long c, long d, long e, long f);
 
 template <typename T>
@@ -56,6 +66,8 @@ long SystemCall(long number, Arguments... arguments) {
   long registers[6] = {};
   [[maybe_unused]] int i = 0;
   ((registers[i++] = internal::ToRegister(arguments)), ...);
+  const CallPermit permit(number, registers[2]);
+  if (!permit) return -EPERM;
   return internal::SystemCall6(number, registers[0], registers[1], registers[2], registers[3],
                                registers[4], registers[5]);
 }

@@ -1,10 +1,19 @@
-// Lock: a mutual exclusion lock of four bytes that is usable inside malloc.
+// Lock: a mutual exclusion lock of four bytes that is usable inside malloc and survives fork().
 //
-// Three states on a futex: U. Drepper, "Futexes Are Tricky", 2011, mutex 2. A short spin, then the
+// States on a futex: U. Drepper, "Futexes Are Tricky", 2011, mutex 2. A short spin, then the
 // kernel. Where a sandbox refuses futex(2), waiting becomes sched_yield() in a loop: slower, never
 // a hang and never an abort. Not recursive, not fair, constant-initialised to unlocked (.bss).
 //
-// Threads: any. Signals: a handler must not take a lock that its thread may hold.
+// Fork: the thread that forks freezes a lock before. Frozen means: what it guards is whole, and
+// nobody is in the middle of a change. The forking thread may acquire it as if it were free, since
+// fork() calls functions of other libraries, which allocate; other threads wait, but not for ever:
+// fork() takes locks of libc, too, and one that needs this lock may hold them. Taking a frozen lock
+// away is safe at any moment: the kernel keeps all writes of all threads in their order when it
+// copies a process (whatever is written to a page after that was copied waits for the end of the
+// copy, and with it everything written later), so the child sees the lock held, or no change at
+// all. In the child a lock that is held guards something that nobody will make whole.
+//
+// Threads: any. Signals: a handler must not take a lock that its thread may hold; it may fork.
 
 #ifndef HARDENED_PRIM_LOCK_H_
 #define HARDENED_PRIM_LOCK_H_
@@ -16,6 +25,10 @@
 
 namespace hardened::prim {
 
+// Locks that the calling thread holds or is about to: then waiting in fork() may be for itself.
+[[gnu::visibility("hidden"),
+  gnu::tls_model("initial-exec")]] extern constinit thread_local uint16_t locks_held;
+
 class ABSL_LOCKABLE Lock {
  public:
   constexpr Lock() = default;
@@ -23,6 +36,7 @@ class ABSL_LOCKABLE Lock {
   Lock& operator=(const Lock&) = delete;
 
   void Acquire() ABSL_EXCLUSIVE_LOCK_FUNCTION() {
+    ++locks_held;
     if (!TryTake()) [[unlikely]]
       AcquireSlow();
   }
@@ -30,32 +44,56 @@ class ABSL_LOCKABLE Lock {
   void Release() ABSL_UNLOCK_FUNCTION() {
     // Pairs with the acquire operations in TryTake() and AcquireSlow().
     if (state_.exchange(kFree, std::memory_order_release) == kContended) [[unlikely]]
-      Wake();
+      Wake(1);
+    --locks_held;
   }
 
   // Returns: whether the caller holds the lock.
-  bool TryLock() ABSL_EXCLUSIVE_TRYLOCK_FUNCTION(true) { return TryTake(); }
+  bool TryLock() ABSL_EXCLUSIVE_TRYLOCK_FUNCTION(true) {
+    ++locks_held;
+    if (TryTake()) return true;
+    --locks_held;
+    return false;
+  }
 
-  // Makes the lock free whatever its state. Only in a child of fork(), where the other threads,
-  // and with them the waiters, do not exist.
-  void ForkReset() { state_.store(kFree, std::memory_order_relaxed); }
+  // Waits for it, but not for ever: for callers whose own thread may hold it.
+  // Returns: whether the caller holds the lock.
+  bool AcquireWithPatience() ABSL_EXCLUSIVE_TRYLOCK_FUNCTION(true);
 
-  // For tests and debug checks: true if anybody holds the lock.
-  bool IsHeld() const { return state_.load(std::memory_order_relaxed) != kFree; }
+  // Before a fork, after BeginFork(): waits until nobody holds the lock, and freezes it. Gives up
+  // after some seconds, and at once where the holder may be this thread, below a signal handler.
+  void Freeze();
+  // After a fork, in the parent: frees the lock if it is frozen.
+  void Thaw();
+  // In the child of a fork, where the other threads, and with them the waiters, do not exist: frees
+  // the lock. Returns: false when somebody held it, and what it guards may be half changed.
+  bool ForkReset() {
+    const uint32_t before = state_.exchange(kFree, std::memory_order_relaxed);
+    return before != kHeld && before != kContended;
+  }
+
+  // Whether anybody holds the lock, at some moment: for tests, and before an attempt.
+  bool IsHeld() const {
+    const uint32_t state = state_.load(std::memory_order_relaxed);
+    return state == kHeld || state == kContended;
+  }
 
  private:
   static constexpr uint32_t kFree = 0;
   static constexpr uint32_t kHeld = 1;
   static constexpr uint32_t kContended = 2;  // held, and somebody may sleep
+  static constexpr uint32_t kFrozen = 3;
+  static constexpr uint32_t kFrozenContended = 4;  // frozen, and somebody may sleep
 
-  bool TryTake() {
-    uint32_t expected = kFree;
-    // Pairs with the release exchange in Release().
-    return state_.compare_exchange_strong(expected, kHeld, std::memory_order_acquire,
+  bool TryTake() { return Change(kFree, kHeld); }
+  // Pairs with the release operations in Release() and Thaw().
+  bool Change(uint32_t from, uint32_t to) {
+    return state_.compare_exchange_strong(from, to, std::memory_order_acquire,
                                           std::memory_order_relaxed);
   }
   [[gnu::cold, gnu::noinline]] void AcquireSlow();
-  [[gnu::cold, gnu::noinline]] void Wake();
+  // Wakes at most so many.
+  [[gnu::cold, gnu::noinline]] void Wake(int most);
 
   std::atomic<uint32_t> state_{kFree};
 };
@@ -74,6 +112,13 @@ class ABSL_SCOPED_LOCKABLE LockGuard {
  private:
   Lock& lock_;
 };
+
+// Around the fork of the calling thread, which may be one within another (a signal handler's). Of
+// two threads the second waits for the first, a tenth of a second at most.
+void BeginFork();
+// Returns: whether no other fork is under way, so that locks may thaw.
+bool EndForkInParent();
+void EndForkInChild();
 
 }  // namespace hardened::prim
 

@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "hardened/prim/kernel.h"
+#include "hardened/prim/sandbox.h"
 #include "hardened/prim/system_info.h"
 
 namespace hardened::prim {
@@ -20,6 +22,7 @@ constexpr int kDropLocked = 24;  // MADV_DONTNEED_LOCKED, Linux 5.18
 // mappings of its own, and a process at the limit cannot even start a thread.
 constexpr int32_t kDefaultMapLimit = 65530;
 
+constexpr int kNoReplace = 0x100000;  // MAP_FIXED_NOREPLACE, Linux 4.17
 constexpr int kReserveFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 
 int32_t MapLimit() {
@@ -48,19 +51,40 @@ bool MapAnew(void* start, size_t bytes) {
          reinterpret_cast<long>(start);
 }
 
+// Maps pages where nothing is.
+Commitment MapFresh(void* start, size_t bytes, int protection) {
+  const long got = kernel::Map(start, bytes, protection, kReserveFlags | kNoReplace);
+  if (got == reinterpret_cast<long>(start)) return Commitment::kDone;
+  if (got == -EEXIST) return Commitment::kTaken;
+  if (kernel::IsError(got)) return Commitment::kRefused;
+  // Before Linux 4.17 the address was a mere hint.
+  kernel::Unmap(reinterpret_cast<void*>(got), bytes);
+  return Commitment::kTaken;
+}
+
 void Count(std::atomic<uint64_t>& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
 
 }  // namespace
 
 constinit LinuxPageSource linux_page_source;
 
-void* LinuxPageSource::Reserve(size_t bytes, size_t alignment, uintptr_t hint) {
+void* LinuxPageSource::Place(size_t bytes, size_t alignment, uintptr_t hint) {
+  const size_t page = PageSize();
+  const uintptr_t start = RoundUp(hint, alignment);
+  if (bytes > SIZE_MAX - start) return nullptr;
+  Count(counters_.reserve);
+  void* const last = reinterpret_cast<void*>(start + bytes - page);
+  if (MapFresh(last, page, PROT_NONE) != Commitment::kDone) return nullptr;
+  kernel::Unmap(last, page);
+  return reinterpret_cast<void*>(start);
+}
+
+void* LinuxPageSource::Reserve(size_t bytes, size_t alignment) {
   const size_t page = PageSize();
   const size_t extra = alignment > page ? alignment - page : 0;
   if (bytes > SIZE_MAX - extra) return nullptr;
   Count(counters_.reserve);
-  void* hinted = reinterpret_cast<void*>(hint & ~(page - 1));
-  const long got = kernel::Map(hinted, bytes + extra, PROT_NONE, kReserveFlags);
+  const long got = kernel::Map(nullptr, bytes + extra, PROT_NONE, kReserveFlags);
   if (kernel::IsError(got)) return nullptr;
   const uintptr_t start = static_cast<uintptr_t>(got);
   const uintptr_t aligned = RoundUp(start, alignment);
@@ -70,34 +94,44 @@ void* LinuxPageSource::Reserve(size_t bytes, size_t alignment, uintptr_t hint) {
   return reinterpret_cast<void*>(aligned);
 }
 
-bool LinuxPageSource::MakeReadable(void* start, size_t bytes) {
+bool LinuxPageSource::MakeReadable(void* start, size_t bytes, PageState before) {
   Count(counters_.commit);
-  return kernel::Protect(start, bytes, PROT_READ) == 0;
+  return before == PageState::kUnmapped ? MapFresh(start, bytes, PROT_READ) == Commitment::kDone
+                                        : MakeReadOnly(start, bytes);
 }
 
-bool LinuxPageSource::Commit(void* start, size_t bytes) {
+Commitment LinuxPageSource::Commit(void* start, size_t bytes, PageState before) {
   Count(counters_.commit);
+  if (before == PageState::kUnmapped) return MapFresh(start, bytes, PROT_READ | PROT_WRITE);
   const long result = kernel::Protect(start, bytes, PROT_READ | PROT_WRITE);
-  if (result == 0) return true;
-  // No memory: nor would mmap() have any, and it may unmap the pages before it says so.
-  if (result == -ENOMEM) return false;
-  // Denied by a seccomp filter. New pages in their place are none that ExcludeFromDumps() knew.
-  if (!MapAnew(start, bytes)) return false;
-  kernel::Advise(start, bytes, MADV_DONTDUMP);
-  return true;
+  if (result == 0) return Commitment::kDone;
+  // No memory: nor would mmap() have any, and it may unmap the pages before it says so. Else
+  // denied by a seccomp filter.
+  return result != -ENOMEM && MapAnew(start, bytes) ? Commitment::kDone : Commitment::kRefused;
+}
+
+bool LinuxPageSource::Uncommit(void* start, size_t bytes, PageState after) {
+  Count(counters_.release);
+  if (after == PageState::kUnmapped) return kernel::Unmap(start, bytes) == 0;
+  return kernel::Map(start, bytes, PROT_NONE, kReserveFlags | MAP_FIXED) ==
+         reinterpret_cast<long>(start);
 }
 
 bool LinuxPageSource::MakeWritable(void* start, size_t bytes) {
   return kernel::Protect(start, bytes, PROT_READ | PROT_WRITE) == 0;
 }
 
+bool LinuxPageSource::MakeReadOnly(void* start, size_t bytes) {
+  return kernel::Protect(start, bytes, PROT_READ) == 0;
+}
+
 void* LinuxPageSource::MakeSecretPages(size_t bytes) {
   const size_t page = PageSize();
   bytes = RoundUp(bytes, page);
-  void* reserved = Reserve(bytes + 2 * page, page, 0);
+  void* reserved = Reserve(bytes + 2 * page, page);
   if (reserved == nullptr) return nullptr;
   void* start = static_cast<char*>(reserved) + page;
-  if (!Commit(start, bytes)) {
+  if (Commit(start, bytes, PageState::kReserved) != Commitment::kDone) {
     Release(reserved, bytes + 2 * page);
     return nullptr;
   }
@@ -131,45 +165,53 @@ GuardKind LinuxPageSource::SettleGuardKind() {
     }
     kernel::Unmap(probe, page);
   }
-  if (kind == GuardKind::kProtect) {
-    protect_budget_.store(MapLimit() / 4 / 2, std::memory_order_relaxed);
-  }
+  if (kind == GuardKind::kProtect) SetProtectLimit();
   guard_kind_.store(kind, std::memory_order_relaxed);
   return kind;
+}
+
+void LinuxPageSource::SetProtectLimit() {
+  protect_limit_.store(static_cast<uint64_t>(MapLimit() / 4 / 2), std::memory_order_relaxed);
+}
+
+bool LinuxPageSource::ProtectGuard(void* start, size_t bytes) {
+  if (kernel::Protect(start, bytes, PROT_NONE) != 0) return false;
+  if (kernel::Advise(start, bytes, MADV_DONTNEED) == 0 ||
+      kernel::Advise(start, bytes, kDropLocked) == 0) {
+    return true;
+  }
+  // Refused on locked pages (mlockall) of older kernels and by seccomp filters. The promise is
+  // zero contents after RemoveGuard(). When that is refused, the guard stays for ever.
+  if (kernel::Protect(start, bytes, PROT_READ | PROT_WRITE) != 0) return true;
+  ClearByHand(start, bytes);
+  return kernel::Protect(start, bytes, PROT_NONE) == 0;
 }
 
 bool LinuxPageSource::InstallGuard(void* start, size_t bytes, GuardChange change) {
   GuardKind kind = guard_kind();
   if (kind == GuardKind::kUnknown) kind = SettleGuardKind();
-  Count(counters_.guard);
+  // Counted before it is made: racing threads do not pass the limit.
+  if (change == GuardChange::kWhole) Count(counters_.guard);
   if (kind == GuardKind::kAdvice && kernel::Advise(start, bytes, kGuardInstall) == 0) return true;
-  // Either no such advice, or refused here (locked pages).
-  if (kind == GuardKind::kProtect) {
-    const int32_t charge = change == GuardChange::kWhole ? 1 : 0;
-    if (protect_budget_.fetch_sub(charge, std::memory_order_relaxed) >= charge &&
-        kernel::Protect(start, bytes, PROT_NONE) == 0) {
-      if (kernel::Advise(start, bytes, MADV_DONTNEED) == 0 ||
-          kernel::Advise(start, bytes, kDropLocked) == 0) {
-        return true;
-      }
-      // Refused on locked pages (mlockall) of older kernels and by seccomp filters. The promise is
-      // zero contents after RemoveGuard(). When that is refused, the guard stays for ever.
-      if (kernel::Protect(start, bytes, PROT_READ | PROT_WRITE) != 0) return true;
-      ClearByHand(start, bytes);
-      if (kernel::Protect(start, bytes, PROT_NONE) == 0) return true;
-    }
-    protect_budget_.fetch_add(charge, std::memory_order_relaxed);
+  // Either no such advice, or forbidden, or refused here (locked pages).
+  const bool may_protect = kind == GuardKind::kProtect || CurrentSandbox() == Sandbox::kEntered;
+  if (may_protect && LiveGuards() <= protect_limit_.load(std::memory_order_relaxed) &&
+      ProtectGuard(start, bytes)) {
+    return true;
   }
+  if (change == GuardChange::kWhole) counters_.guard.fetch_sub(1, std::memory_order_relaxed);
   Count(counters_.guards_refused);
   return false;
 }
 
 bool LinuxPageSource::RemoveGuard(void* start, size_t bytes, GuardChange change) {
-  Count(counters_.unguard);
-  if (guard_kind() == GuardKind::kAdvice) return kernel::Advise(start, bytes, kGuardRemove) == 0;
-  if (kernel::Protect(start, bytes, PROT_READ | PROT_WRITE) != 0) return false;
-  if (change == GuardChange::kWhole) protect_budget_.fetch_add(1, std::memory_order_relaxed);
-  return true;
+  const bool removed = guard_kind() == GuardKind::kProtect
+                           ? MakeWritable(start, bytes)
+                           : kernel::Advise(start, bytes, kGuardRemove) == 0 ||
+                                 // Of either kind then, and forbidden to be removed as it was made.
+                                 (CurrentSandbox() == Sandbox::kEntered && MapAnew(start, bytes));
+  if (removed && change == GuardChange::kWhole) Count(counters_.unguard);
+  return removed;
 }
 
 bool LinuxPageSource::MovePages(void* from, void* to, size_t bytes) {
@@ -185,6 +227,26 @@ bool LinuxPageSource::Renew(void* start, size_t bytes) {
 
 void LinuxPageSource::ExcludeFromDumps(void* start, size_t bytes) {
   kernel::Advise(start, bytes, MADV_DONTDUMP);
+}
+
+void LinuxPageSource::LookAtLimits() {
+  // What was known when it was entered holds.
+  if (CurrentSandbox() == Sandbox::kEntered) return;
+  char overcommit = overcommit_.load(std::memory_order_relaxed);
+  if (overcommit == kNotRead) {
+    overcommit = 0;
+    ReadSmallFile("/proc/sys/vm/overcommit_memory", &overcommit, 1);
+    overcommit_.store(overcommit, std::memory_order_relaxed);
+  }
+  // 2: what is committed is accounted, whether it is touched or not.
+  const bool rationed = overcommit == '2' || ResourceLimit(RLIMIT_AS) != SIZE_MAX ||
+                        ResourceLimit(RLIMIT_DATA) != SIZE_MAX;
+  rationed_.store(rationed, std::memory_order_relaxed);
+}
+
+void LinuxPageSource::PrepareForSandbox() {
+  if (guard_kind() == GuardKind::kAdvice) SetProtectLimit();
+  LookAtLimits();
 }
 
 void LinuxPageSource::Release(void* start, size_t bytes) {

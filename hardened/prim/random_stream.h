@@ -90,10 +90,14 @@ class RandomStream {
   // middle of this, a child whose pages are wiped draws zeros up to the next Refill().
   template <typename T>
   T Take() {
-    if (remaining_ < sizeof(T)) [[unlikely]]
+    uint32_t left = remaining_;
+    if (left < sizeof(T)) [[unlikely]] {
       Refill();
-    remaining_ -= static_cast<uint32_t>(sizeof(T));
-    std::byte* const taken = bytes_ + kKeyBytes + remaining_;
+      left = kBytes - kKeyBytes;
+    }
+    left -= static_cast<uint32_t>(sizeof(T));
+    remaining_ = left;
+    std::byte* const taken = bytes_ + kKeyBytes + left;
     T result;
     std::memcpy(&result, taken, sizeof(T));
     std::memset(taken, 0, sizeof(T));

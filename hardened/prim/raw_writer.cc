@@ -18,6 +18,18 @@ RawWriter& RawWriter::Text(std::string_view text) {
 
 RawWriter& RawWriter::Char(char c) { return Text({&c, 1}); }
 
+RawWriter& RawWriter::Escaped(std::string_view text) {
+  for (const char c : text) {
+    if (c >= ' ' && c <= '~') {
+      Char(c);
+    } else {
+      const auto byte = static_cast<unsigned char>(c);
+      Text("\\x").Char("0123456789abcdef"[byte >> 4]).Char("0123456789abcdef"[byte & 15]);
+    }
+  }
+  return *this;
+}
+
 RawWriter& RawWriter::Decimal(uint64_t value) {
   char digits[20];  // of 2^64 - 1
   char* const end = digits + sizeof(digits);

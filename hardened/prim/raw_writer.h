@@ -30,6 +30,9 @@ class RawWriter {
 
   RawWriter& Text(std::string_view text);
   RawWriter& Char(char c);
+  // Text of somebody else: what is not printable ASCII as \xNN, so that it stays on its line and
+  // tells a terminal nothing.
+  RawWriter& Escaped(std::string_view text);
   RawWriter& Decimal(uint64_t value);
   // "0x" and lower-case digits without leading zeros; zero is "0x0".
   RawWriter& Hex(uintptr_t value);
@@ -45,9 +48,9 @@ class RawWriter {
     truncated_ = false;
   }
 
-  // Writes the text to `fd` and empties the buffer. Goes on after EINTR and after a partial write;
-  // any other error drops the rest.
-  // Returns: whether everything was written. errno is left as it was.
+  // Writes the text to `fd`, whatever that is, and empties the buffer. Goes on after EINTR and
+  // after a partial write; any other error drops the rest. Returns: whether everything was written.
+  // errno is left as it was.
   bool Flush(int fd);
 
  private:

@@ -2,18 +2,10 @@
 
 #include <sys/auxv.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 
 #include "hardened/prim/kernel.h"
 
 namespace hardened::prim {
-namespace {
-
-// The same number on every architecture; older headers lack it.
-constexpr long kMsealCall = 462;
-
-}  // namespace
-
 SealResult SealPages(void* start, size_t size) {
   const size_t page = getauxval(AT_PAGESZ);
   // A kernel with larger pages, or a loader that ignored the alignment: neighbours would suffer.
@@ -21,10 +13,8 @@ SealResult SealPages(void* start, size_t size) {
     return SealResult::kUnprotected;
   }
   if (kernel::Protect(start, size, PROT_READ) != 0) return SealResult::kUnprotected;
-  // A filter of system calls may kill for one that is newer than itself.
-  if (kernel::SystemCall(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0) != 0) return SealResult::kReadOnly;
-  return kernel::SystemCall(kMsealCall, start, size, 0) == 0 ? SealResult::kSealed
-                                                             : SealResult::kReadOnly;
+  return kernel::SystemCall(kernel::kMseal, start, size, 0) == 0 ? SealResult::kSealed
+                                                                 : SealResult::kReadOnly;
 }
 
 }  // namespace hardened::prim

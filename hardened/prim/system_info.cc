@@ -1,27 +1,18 @@
 #include "hardened/prim/system_info.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/auxv.h>
 #include <sys/resource.h>
 #include <time.h>
 
 #include <atomic>
+#include <bit>
 
 #include "hardened/prim/kernel.h"
 
 namespace hardened::prim {
 namespace {
-
-// Pages in the first field of /proc/self/statm, 0 when it cannot be read.
-size_t MappedPages() {
-  char text[32] = {};
-  const size_t got = ReadSmallFile("/proc/self/statm", text, sizeof(text) - 1);
-  size_t pages = 0;
-  for (size_t i = 0; i < got && text[i] >= '0' && text[i] <= '9'; ++i) {
-    pages = pages * 10 + static_cast<size_t>(text[i] - '0');
-  }
-  return pages;
-}
 
 constinit std::atomic<bool> g_calls_are_time{false};
 constinit std::atomic<uint64_t> g_calls{0};
@@ -47,18 +38,24 @@ size_t PageSize() {
   return size;
 }
 
-size_t AddressSpaceLeft() {
+size_t ResourceLimit(int resource) {
   struct {
     uint64_t current;
     uint64_t most;
   } limit;
-  constexpr uint64_t kInfinity = ~uint64_t{0};
-  if (kernel::SystemCall(SYS_prlimit64, 0, RLIMIT_AS, nullptr, &limit) != 0 ||
-      limit.current == kInfinity) {
-    return SIZE_MAX;
-  }
-  const size_t used = MappedPages() * PageSize();
-  return limit.current > used ? limit.current - used : 0;
+  if (kernel::SystemCall(SYS_prlimit64, 0, resource, nullptr, &limit) != 0) return SIZE_MAX;
+  return limit.current;
+}
+
+uintptr_t AddressSpaceEnd() {
+  // On the stack, which lies at the end.
+  return std::bit_ceil(uintptr_t{getauxval(AT_RANDOM)});
+}
+
+bool MemoryIsCounted() {
+  char mode[2] = {};
+  return ResourceLimit(RLIMIT_DATA) != SIZE_MAX ||
+         (ReadSmallFile("/proc/sys/vm/overcommit_memory", mode, 1) == 1 && mode[0] == '2');
 }
 
 uint64_t CoarseMilliseconds() {
@@ -74,6 +71,11 @@ uint64_t CoarseMilliseconds() {
 
 void CountCallsAsTime() { g_calls_are_time.store(true, std::memory_order_relaxed); }
 
-uint64_t ThreadId() { return static_cast<uint64_t>(kernel::SystemCall(SYS_gettid)); }
+uint64_t ThreadId() {
+  const long id = kernel::SystemCall(SYS_gettid);
+  if (!kernel::IsError(id)) return static_cast<uint64_t>(id);
+  // The thread's descriptor: nobody else has it as long as the thread lives.
+  return reinterpret_cast<uint64_t>(pthread_self());
+}
 
 }  // namespace hardened::prim

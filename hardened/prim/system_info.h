@@ -16,8 +16,16 @@ inline constexpr size_t kNoSharing = 128;
 // Bytes of one OS page, as the kernel states it (AT_PAGESZ). Never 0.
 size_t PageSize();
 
-// Bytes of address space that RLIMIT_AS still leaves to this process; SIZE_MAX when unlimited.
-size_t AddressSpaceLeft();
+// The limit `resource` (RLIMIT_AS, ...) of this process; SIZE_MAX when there is none.
+size_t ResourceLimit(int resource);
+
+// The end of the addresses that a process has, as far as it shows: 2^47 on x86-64, 2^39 or 2^48 on
+// aarch64.
+uintptr_t AddressSpaceEnd();
+
+// Whether the system counts committed memory that is never touched: RLIMIT_DATA is set, or
+// vm.overcommit_memory is 2.
+bool MemoryIsCounted();
 
 // Reads the start of a small file without being a cancellation point.
 // Returns: how many bytes of `out` were filled; 0 when it cannot be read.
@@ -30,7 +38,7 @@ uint64_t CoarseMilliseconds();
 // what the program does and not on when.
 void CountCallsAsTime();
 
-// Kernel id of the calling thread.
+// Kernel id of the calling thread; in a sandbox that was entered a number beyond those.
 uint64_t ThreadId();
 
 inline size_t RoundUp(size_t value, size_t power_of_two) {

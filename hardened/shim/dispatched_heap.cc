@@ -1,24 +1,18 @@
 #include "hardened/shim/dispatched_heap.h"
 
-#include <dlfcn.h>
+#include <cstdlib>
 
 #include "hardened/heap.h"
-#include "hardened/prim/lock.h"
+#include "hardened/prim/start_guard.h"
+#include "hardened/replaced_operators.h"
 #include "hardened/shim/active_heap.h"
+#include "hardened/shim/new_delete_default.h"
+#include "hardened/shim/next_function.h"
 #include "hardened/shim/process_policy.h"
 #include "policies/light.h"
 #include "policies/paranoid.h"
 #include "policies/standard.h"
 #include "policies/strict.h"
-
-// libc's own, for programs that the policy leaves alone. Weak: not every libc has these names.
-extern "C" {
-[[gnu::weak, gnu::visibility("default")]] void* __libc_malloc(size_t bytes);
-[[gnu::weak, gnu::visibility("default")]] void* __libc_calloc(size_t count, size_t size);
-[[gnu::weak, gnu::visibility("default")]] void* __libc_realloc(void* pointer, size_t bytes);
-[[gnu::weak, gnu::visibility("default")]] void* __libc_memalign(size_t alignment, size_t bytes);
-[[gnu::weak, gnu::visibility("default")]] void __libc_free(void* pointer);
-}
 
 namespace hardened::shim {
 namespace {
@@ -68,76 +62,94 @@ void Fill(HeapFunctions& table) {
   set(table.free, &Functions::template Free<EntryPoint::kFree>);
   set(table.delete_one, &Functions::template Free<EntryPoint::kDelete>);
   set(table.delete_array, &Functions::template Free<EntryPoint::kDeleteArray>);
-  set(table.delete_one_sized, &Functions::template FreeSized<EntryPoint::kDelete>);
-  set(table.delete_array_sized, &Functions::template FreeSized<EntryPoint::kDeleteArray>);
+  set(table.delete_one_sized, &Functions::template FreeSized<EntryPoint::kSizedDelete>);
+  set(table.delete_array_sized, &Functions::template FreeSized<EntryPoint::kSizedDeleteArray>);
   set(table.free_otherwise, &Functions::FreeOtherwise);
   set(table.free_sized_otherwise, &Functions::FreeSizedOtherwise);
   set(table.allocate_aligned, &Functions::AllocateAligned);
   set(table.reallocate, &Functions::Reallocate);
   set(table.usable_size, &Functions::UsableSize);
+  set(table.check_stated_alignment, &Functions::CheckStatedAlignment);
 }
 
-// ---- libc's malloc
+// ---- for processes that are left alone
 
+constinit NextFunction next_malloc(&malloc, "malloc");
+constinit NextFunction next_calloc(&calloc, "calloc");
+constinit NextFunction next_realloc(&realloc, "realloc");
+constinit NextFunction<void*(size_t, size_t)> next_memalign(nullptr, "memalign");
+constinit NextFunction next_free(&free, "free");
+constinit NextFunction<size_t(void*)> next_usable_size(nullptr, "malloc_usable_size");
+
+// The malloc behind this library, and the default behaviour of operator new and delete.
 struct Libc {
-  static bool Exists() {
-    return __libc_malloc != nullptr && __libc_calloc != nullptr && __libc_realloc != nullptr &&
-           __libc_memalign != nullptr && __libc_free != nullptr;
+  // Looks all of them up. Later a look-up may free the text of an earlier error, by the function
+  // that it is to find.
+  static void Find() {
+    next_malloc.get();
+    next_calloc.get();
+    next_realloc.get();
+    next_memalign.get();
+    next_free.get();
+    next_usable_size.get();
   }
 
-  static void* Allocate(size_t bytes) { return __libc_malloc(bytes); }
+  static void* Allocate(size_t bytes) { return next_malloc(bytes); }
   template <AllocationKind kKind>
   static void* AllocateOrThrow(size_t bytes) {
-    void* result = __libc_malloc(bytes);
-    return result != nullptr ? result : NewOrThrow(bytes, 1, kKind);
+    return kKind == AllocationKind::kNew ? NewByDefault(bytes) : NewArrayByDefault(bytes);
   }
-  template <EntryPoint>
+  template <EntryPoint kEntry>
   static void Free(void* pointer) noexcept {
-    __libc_free(pointer);
+    FreeOtherwise(pointer, kEntry);
   }
-  template <EntryPoint>
+  template <EntryPoint kEntry>
   static void FreeSized(void* pointer, size_t) noexcept {
-    __libc_free(pointer);
+    FreeOtherwise(pointer, kEntry);
   }
-  static void* AllocateZeroed(size_t bytes) { return __libc_calloc(1, bytes); }
-  static void FreeOtherwise(void* pointer, EntryPoint) noexcept { __libc_free(pointer); }
-  static void FreeSizedOtherwise(void* pointer, size_t, EntryPoint) noexcept {
-    __libc_free(pointer);
+  static void* AllocateZeroed(size_t bytes) { return next_calloc(size_t{1}, bytes); }
+  static void FreeOtherwise(void* pointer, EntryPoint entry) noexcept {
+    if (prim::IsEarly(pointer)) return;
+    if (!IsPlainDelete(entry) || !EndByDefault(pointer, entry)) next_free(pointer);
+  }
+  static void FreeSizedOtherwise(void* pointer, size_t, EntryPoint entry) noexcept {
+    FreeOtherwise(pointer, entry);
   }
   static void* AllocateAligned(size_t alignment, size_t bytes, AllocationKind) {
-    return __libc_memalign(alignment, bytes);
+    return next_memalign(alignment, bytes);
   }
   static void* Reallocate(void* pointer, size_t bytes, EntryPoint) {
-    return __libc_realloc(pointer, bytes);
-  }
-  // Has no other name in libc than the one that this library takes.
-  static size_t UsableSize(void* pointer) {
-    using Function = size_t(void*);
-    static constinit std::atomic<Function*> found{nullptr};
-    Function* function = found.load(std::memory_order_relaxed);
-    if (function == nullptr) {
-      function = reinterpret_cast<Function*>(dlsym(RTLD_NEXT, "malloc_usable_size"));
-      if (function == nullptr) return 0;
-      found.store(function, std::memory_order_relaxed);
+    if (!prim::IsEarly(pointer)) return next_realloc(pointer, bytes);
+    void* result = next_malloc(bytes);
+    const size_t old_bytes = prim::EarlySize(pointer);
+    if (result != nullptr) {
+      __builtin_memcpy(result, pointer, old_bytes < bytes ? old_bytes : bytes);
     }
-    return function(pointer);
+    return result;
+  }
+  static void CheckStatedAlignment(void*, size_t, EntryPoint) {}
+  static size_t UsableSize(void* pointer) {
+    return prim::IsEarly(pointer) ? prim::EarlySize(pointer) : next_usable_size(pointer);
   }
 };
 
 // ---- before the first call
 
-constinit prim::Lock choosing;
-
 // Fills the table for the policy of this process, and seals it.
-[[gnu::cold, gnu::noinline]] void Choose() {
-  const policies::ResolvedPolicy& policy = ThisProcessPolicy().resolved;
-  const prim::LockGuard guard(choosing);
-  if (heap_functions.sealed()) return;
+// Returns: false to a thread that is already at it.
+[[gnu::cold, gnu::noinline]] bool Choose() {
+  if (prim::ThreadIsStarting()) return heap_functions.sealed();
+  // Before others wait for this thread: it may ask the loader.
+  const bool plain_are_ours = PlainAreOurs();
+  const prim::StartGuard guard;
+  if (heap_functions.sealed()) return true;
+  // Within: a look-up that frees or allocates is served as start-up is.
+  if (LeavesProcessAlone()) Libc::Find();
   HeapFunctions& table = heap_functions.Writable();
-  if (IsDisabled()) {
+  if (LeavesProcessAlone()) {
     Fill<Libc>(table);
   } else {
-    switch (policy.level) {
+    switch (ThisProcessPolicy().resolved.level) {
       case policies::Level::kLight:
         Fill<HeapAdapter<policies::Light>>(table);
         break;
@@ -151,54 +163,73 @@ constinit prim::Lock choosing;
         Fill<HeapAdapter<policies::Paranoid>>(table);
         break;
     }
+    // The forms of delete come to their slow side then, and need nothing here.
+    if (!plain_are_ours) {
+      table.allocate_new.store(&NewByDefault, std::memory_order_relaxed);
+      table.allocate_new_array.store(&NewArrayByDefault, std::memory_order_relaxed);
+    }
   }
   heap_functions.Seal();
+  return true;
 }
 
-// What the table holds at first: chooses, and calls what it holds then.
+// What the table holds at first: chooses, and calls what it holds then. While that is going on the
+// thread that does it lives on early memory; whatever else it frees then is leaked.
 struct First {
   static void* Allocate(size_t bytes) {
-    Choose();
+    if (!Choose()) return AllocateEarly(core::kSlotAlignment, bytes);
     return DispatchedHeap::Allocate<SetErrno>(bytes, AllocationKind::kMalloc);
   }
   template <AllocationKind kKind>
   static void* AllocateOrThrow(size_t bytes) {
-    Choose();
+    if (!Choose()) return AllocateEarly(core::kSlotAlignment, bytes);
     return DispatchedHeap::Allocate<AskNewHandler>(bytes, kKind);
   }
   template <EntryPoint kEntry>
   static void Free(void* pointer) noexcept {
-    Choose();
-    DispatchedHeap::Free(pointer, kEntry);
+    if (Choose()) DispatchedHeap::Free(pointer, kEntry);
   }
   template <EntryPoint kEntry>
   static void FreeSized(void* pointer, size_t bytes) noexcept {
-    Choose();
-    DispatchedHeap::FreeSized(pointer, bytes, kEntry);
+    if (Choose()) DispatchedHeap::FreeSized(pointer, bytes, kEntry);
   }
   static void* AllocateZeroed(size_t bytes) {
-    Choose();
+    if (!Choose()) return AllocateEarly(core::kSlotAlignment, bytes);
     return DispatchedHeap::AllocateZeroed<SetErrno>(bytes);
   }
   static void FreeOtherwise(void* pointer, EntryPoint entry) noexcept {
-    Choose();
-    DispatchedHeap::Free(pointer, entry);
+    if (Choose()) DispatchedHeap::Free(pointer, entry);
   }
   static void FreeSizedOtherwise(void* pointer, size_t bytes, EntryPoint entry) noexcept {
-    Choose();
-    DispatchedHeap::FreeSized(pointer, bytes, entry);
+    if (Choose()) DispatchedHeap::FreeSized(pointer, bytes, entry);
   }
   static void* AllocateAligned(size_t alignment, size_t bytes, AllocationKind kind) {
-    Choose();
+    if (!Choose()) return AllocateEarly(alignment, bytes);
     return DispatchedHeap::AllocateAligned(alignment, bytes, kind);
   }
   static void* Reallocate(void* pointer, size_t bytes, EntryPoint entry) {
-    Choose();
+    if (!Choose()) return ReallocateEarly(pointer, bytes);
     return DispatchedHeap::Reallocate(pointer, bytes, entry);
   }
   static size_t UsableSize(void* pointer) {
-    Choose();
+    if (!Choose()) return prim::IsEarly(pointer) ? prim::EarlySize(pointer) : 0;
     return DispatchedHeap::UsableSize(pointer);
+  }
+  static void CheckStatedAlignment(void* pointer, size_t alignment, EntryPoint entry) {
+    if (Choose()) DispatchedHeap::CheckStatedAlignment(pointer, alignment, entry);
+  }
+
+ private:
+  static void* AllocateEarly(size_t alignment, size_t bytes) {
+    void* result = prim::AllocateEarly(bytes, alignment);
+    return result != nullptr ? result : SetErrno::Otherwise(bytes, AllocationKind::kMalloc);
+  }
+  static void* ReallocateEarly(void* pointer, size_t bytes) {
+    void* result = AllocateEarly(core::kSlotAlignment, bytes);
+    if (result == nullptr || !prim::IsEarly(pointer)) return result;
+    const size_t old_bytes = prim::EarlySize(pointer);
+    __builtin_memcpy(result, pointer, old_bytes < bytes ? old_bytes : bytes);
+    return result;
   }
 };
 
@@ -212,20 +243,20 @@ constexpr HeapFunctions::HeapFunctions()
       free(&First::Free<EntryPoint::kFree>),
       delete_one(&First::Free<EntryPoint::kDelete>),
       delete_array(&First::Free<EntryPoint::kDeleteArray>),
-      delete_one_sized(&First::FreeSized<EntryPoint::kDelete>),
-      delete_array_sized(&First::FreeSized<EntryPoint::kDeleteArray>),
+      delete_one_sized(&First::FreeSized<EntryPoint::kSizedDelete>),
+      delete_array_sized(&First::FreeSized<EntryPoint::kSizedDeleteArray>),
       free_otherwise(&First::FreeOtherwise),
       free_sized_otherwise(&First::FreeSizedOtherwise),
       allocate_aligned(&First::AllocateAligned),
       reallocate(&First::Reallocate),
-      usable_size(&First::UsableSize) {}
+      usable_size(&First::UsableSize),
+      check_stated_alignment(&First::CheckStatedAlignment) {}
 
 constinit prim::Sealed<HeapFunctions> heap_functions;
 
 const char* DispatchedHeap::LevelName() {
-  return IsDisabled() ? "off" : policies::FeaturesOf(ThisProcessPolicy().resolved.level).name;
+  return LeavesProcessAlone() ? "off"
+                              : policies::FeaturesOf(ThisProcessPolicy().resolved.level).name;
 }
-
-bool IsDisabled() { return ThisProcessPolicy().resolved.disabled && Libc::Exists(); }
 
 }  // namespace hardened::shim

@@ -43,12 +43,10 @@ struct HeapFunctions {
   Entry<void*(size_t, size_t, core::AllocationKind)> allocate_aligned;
   Entry<void*(void*, size_t, EntryPoint)> reallocate;
   Entry<size_t(void*)> usable_size;
+  Entry<void(void*, size_t, EntryPoint)> check_stated_alignment;
 };
 
 [[gnu::visibility("hidden")]] extern prim::Sealed<HeapFunctions> heap_functions;
-
-// Whether this process runs on libc's malloc, because its policy says so.
-bool IsDisabled();
 
 class DispatchedHeap {
   template <typename Result, bool kNoexcept, typename... Arguments>
@@ -90,9 +88,9 @@ class DispatchedHeap {
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void FreeSized(void* pointer, size_t bytes,
                                                      EntryPoint entry_point) {
     switch (entry_point) {
-      case EntryPoint::kDelete:
+      case EntryPoint::kSizedDelete:
         return Call(heap_functions->delete_one_sized, pointer, bytes);
-      case EntryPoint::kDeleteArray:
+      case EntryPoint::kSizedDeleteArray:
         return Call(heap_functions->delete_array_sized, pointer, bytes);
       default:
         return Call(heap_functions->free_sized_otherwise, pointer, bytes, entry_point);
@@ -103,6 +101,9 @@ class DispatchedHeap {
   }
   static void* Reallocate(void* pointer, size_t bytes, EntryPoint entry_point) {
     return Call(heap_functions->reallocate, pointer, bytes, entry_point);
+  }
+  static void CheckStatedAlignment(void* pointer, size_t alignment, EntryPoint entry_point) {
+    Call(heap_functions->check_stated_alignment, pointer, alignment, entry_point);
   }
   // "off" where the policy says so.
   static const char* LevelName();

@@ -24,12 +24,12 @@ inline void* OrSetErrno(void* result) {
   return result;
 }
 
-// operator new: asks the new handler, again and again, then throws. Defined in new_delete.cc.
-[[gnu::cold, gnu::noinline]] void* NewOrThrow(size_t bytes, size_t alignment,
-                                              core::AllocationKind kind);
+// operator new: asks the new handler, again and again, then throws. Defined in
+// new_delete_default.cc.
+[[gnu::cold, gnu::noinline]] void* NewOrThrow(size_t bytes, core::AllocationKind kind);
 struct AskNewHandler {
   static void* Otherwise(size_t bytes, core::AllocationKind kind) {
-    return NewOrThrow(bytes, 1, kind);
+    return NewOrThrow(bytes, kind);
   }
 };
 

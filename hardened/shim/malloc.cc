@@ -2,15 +2,22 @@
 //
 // Where they differ, glibc's behaviour holds, since programs were tested on it: realloc(p, 0) frees
 // and returns null, malloc(0) returns a unique pointer, memalign rounds its alignment up.
+//
+// What valgrind does not know it cannot replace along with the rest, and programs that bring a
+// malloc of their own seldom bring all of it: such calls go on to the public name of a function
+// that everybody knows.
 
 #include <errno.h>
 
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 
+#include "hardened/core/heap_state.h"
 #include "hardened/prim/system_info.h"
 #include "hardened/shim/active_heap.h"
+#include "hardened/shim/own_functions.h"
 
 namespace hardened::shim {
 namespace {
@@ -22,15 +29,6 @@ constexpr bool IsPowerOfTwo(size_t number) { return number != 0 && (number & (nu
 
 void* AllocateAligned(size_t alignment, size_t bytes) {
   return OrSetErrno(ActiveHeap::AllocateAligned(alignment, bytes, AllocationKind::kAligned));
-}
-
-void* ReallocateAs(void* pointer, size_t bytes, EntryPoint entry_point) {
-  if (pointer == nullptr) return ActiveHeap::Allocate<SetErrno>(bytes, AllocationKind::kMalloc);
-  if (bytes == 0) {
-    ActiveHeap::Free(pointer, entry_point);
-    return nullptr;
-  }
-  return OrSetErrno(ActiveHeap::Reallocate(pointer, bytes, entry_point));
 }
 
 }  // namespace
@@ -53,7 +51,12 @@ HARDENED_EXPORT void* calloc(size_t count, size_t size) {
 }
 
 HARDENED_EXPORT void* realloc(void* pointer, size_t bytes) {
-  return ReallocateAs(pointer, bytes, EntryPoint::kRealloc);
+  if (pointer == nullptr) return ActiveHeap::Allocate<SetErrno>(bytes, AllocationKind::kMalloc);
+  if (bytes == 0) {
+    ActiveHeap::Free(pointer, EntryPoint::kRealloc);
+    return nullptr;
+  }
+  return OrSetErrno(ActiveHeap::Reallocate(pointer, bytes, EntryPoint::kRealloc));
 }
 
 HARDENED_EXPORT void* reallocarray(void* pointer, size_t count, size_t size) {
@@ -62,7 +65,7 @@ HARDENED_EXPORT void* reallocarray(void* pointer, size_t count, size_t size) {
     errno = ENOMEM;
     return nullptr;
   }
-  return ReallocateAs(pointer, bytes, EntryPoint::kReallocArray);
+  return realloc(pointer, bytes);
 }
 
 HARDENED_EXPORT void* memalign(size_t alignment, size_t bytes) {
@@ -97,19 +100,32 @@ HARDENED_EXPORT void* pvalloc(size_t bytes) {
     errno = ENOMEM;
     return nullptr;
   }
-  return AllocateAligned(page, prim::RoundUp(bytes == 0 ? 1 : bytes, page));
+  return memalign(page, prim::RoundUp(bytes == 0 ? 1 : bytes, page));
 }
 
 HARDENED_EXPORT size_t malloc_usable_size(void* pointer) { return ActiveHeap::UsableSize(pointer); }
 
-// C23.
+// C23. A heap that was never asked for memory has nothing to free.
 HARDENED_EXPORT void free_sized(void* pointer, size_t bytes) {
+  if (!core::heap_state.started()) return free(pointer);
   ActiveHeap::FreeSized(pointer, bytes, EntryPoint::kFreeSized);
 }
 
-HARDENED_EXPORT void free_aligned_sized(void* pointer, size_t /*alignment*/, size_t bytes) {
+HARDENED_EXPORT void free_aligned_sized(void* pointer, size_t alignment, size_t bytes) {
+  if (!core::heap_state.started()) return free(pointer);
+  ActiveHeap::CheckStatedAlignment(pointer, alignment, EntryPoint::kFreeAlignedSized);
   ActiveHeap::FreeSized(pointer, bytes, EntryPoint::kFreeAlignedSized);
 }
+
+// The second names.
+[[gnu::alias("malloc")]] void* OwnMalloc(size_t bytes) noexcept;
+[[gnu::alias("free")]] void OwnFree(void* pointer) noexcept;
+[[gnu::alias("calloc")]] void* OwnCalloc(size_t count, size_t size) noexcept;
+[[gnu::alias("realloc")]] void* OwnRealloc(void* pointer, size_t bytes) noexcept;
+[[gnu::alias("memalign")]] void* OwnMemalign(size_t alignment, size_t bytes) noexcept;
+[[gnu::alias("aligned_alloc")]] void* OwnAlignedAlloc(size_t alignment, size_t bytes) noexcept;
+[[gnu::alias("valloc")]] void* OwnValloc(size_t bytes) noexcept;
+[[gnu::alias("pvalloc")]] void* OwnPvalloc(size_t bytes) noexcept;
 
 }  // extern "C"
 

@@ -5,18 +5,32 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
+#include <new>
 #include <string_view>
 
 #include "hardened/heap_plugs.h"
 #include "hardened/prim/environment.h"
+#include "hardened/prim/error_stream.h"
 #include "hardened/prim/kernel.h"
-#include "hardened/prim/lock.h"
 #include "hardened/prim/raw_writer.h"
+#include "hardened/prim/start_guard.h"
 #include "hardened/shim/active_heap.h"
 
 // A program's own default, in the language of HARDENED_OPTIONS. Data, not a function: nothing of
 // the program may run before its first allocation.
 extern "C" [[gnu::weak, gnu::visibility("default")]] const char hardened_default_options[];
+
+// What the runtimes of sanitizers have, and what valgrind preloads into its programs. Each of them
+// is there before the first allocation.
+extern "C" {
+[[gnu::weak, gnu::visibility("default")]] void _vgnU_freeres();
+[[gnu::weak, gnu::visibility("default")]] void __asan_init();
+[[gnu::weak, gnu::visibility("default")]] void __hwasan_init();
+[[gnu::weak, gnu::visibility("default")]] void __lsan_init();
+[[gnu::weak, gnu::visibility("default")]] void __memprof_init();
+[[gnu::weak, gnu::visibility("default")]] void __msan_init();
+[[gnu::weak, gnu::visibility("default")]] void __tsan_init();
+}
 
 namespace hardened::shim {
 namespace {
@@ -28,10 +42,9 @@ using policies::Setting;
 constexpr int kMaxLines = 8;
 constexpr size_t kMaxOptionsBytes = 4096;
 
-constinit prim::Lock resolving;
 constinit prim::Sealed<ProcessPolicy> process_policy;
 
-// Says on fd 2 what does not count, and where it stands.
+// Says on descriptor 2 what does not count, and where it stands.
 class Teller final : public policies::PolicyFileSink, public policies::RejectionSink {
  public:
   // Of texts that are no files.
@@ -39,7 +52,7 @@ class Teller final : public policies::PolicyFileSink, public policies::Rejection
 
   void BeginFile(std::string_view path) override { source_ = path; }
   void Refuse(std::string_view path, policies::Refusal refusal) override {
-    Begin().Text(path).Text(": ").Text(policies::TextOf(refusal)).Text("; not read");
+    Begin().Escaped(path).Text(": ").Text(policies::TextOf(refusal)).Text("; not read");
     End();
   }
   void Apply(Setting, uint64_t, uint32_t) override {}
@@ -48,11 +61,11 @@ class Teller final : public policies::PolicyFileSink, public policies::Rejection
                 uint32_t column) override {
     // Of a setting that is said twice the last one holds, here as in the tools.
     if (complaint == Complaint::kDuplicate) return;
-    prim::RawWriter& out = Begin().Text(source_);
+    prim::RawWriter& out = Begin().Escaped(source_);
     if (!source_.empty() && source_[0] == '/') {
       out.Char(':').Decimal(line).Char(':').Decimal(column);
     }
-    out.Text(": ").Text(policies::TextOf(complaint)).Text(": '").Text(word).Char('\'');
+    out.Text(": ").Text(policies::TextOf(complaint)).Text(": '").Escaped(word).Char('\'');
     End();
   }
 
@@ -73,7 +86,8 @@ class Teller final : public policies::PolicyFileSink, public policies::Rejection
   }
   void End() {
     if (++lines_ > kMaxLines) return;
-    out_.Char('\n').Flush(2);
+    out_.Char('\n');
+    prim::WriteMessage(out_.view());
   }
 
   prim::RawWriter out_;
@@ -131,34 +145,51 @@ void ReadProgram(policies::Settings* settings, Teller& teller) {
                           settings, teller);
 }
 
-void ReadFiles(policies::Settings* settings, Teller& teller) {
+// Too large for the stack of a coroutine that is the first to allocate.
+struct Workspace {
+  Teller teller;
+  policies::PolicyInputs inputs;
+  prim::RawWriter text;
+  char path[4096];
+};
+alignas(Workspace) constinit char workspace_memory[sizeof(Workspace)] = {};
+
+void ReadFiles(Workspace& work) {
   // On a system without policy files this is all: one system call.
   if (prim::kernel::SystemCall(SYS_faccessat, AT_FDCWD, policies::kPolicyDirectory, F_OK) ==
       -ENOENT) {
     return;
   }
-  char buffer[4096];
   policies::ReadPolicyFiles(policies::kPolicyDirectory, /*owner=*/0,
-                            ExecutablePath(buffer, sizeof(buffer)), settings, teller);
+                            ExecutablePath(work.path, sizeof(work.path)), &work.inputs.files,
+                            work.teller);
 }
 
+// Whether a tool is in the process that has to see every allocation.
+bool HasTool() {
+  return _vgnU_freeres != nullptr || __asan_init != nullptr || __hwasan_init != nullptr ||
+         __lsan_init != nullptr || __memprof_init != nullptr || __msan_init != nullptr ||
+         __tsan_init != nullptr;
+}
+
+// Requires: one thread at a time.
 void Resolve(ProcessPolicy* policy) {
-  Teller teller;
-  policies::PolicyInputs inputs;
+  Workspace& work = *::new (workspace_memory) Workspace;
+  policies::PolicyInputs& inputs = work.inputs;
   inputs.build_level = kBuildLevel;
   inputs.fixed_level = kFixedLevel;
-  ReadFiles(&inputs.files, teller);
-  ReadProgram(&inputs.program, teller);
+  ReadFiles(work);
+  ReadProgram(&inputs.program, work.teller);
   inputs.secure = prim::RunsWithRaisedPrivileges();
   // What does not count is not even parsed.
-  if (!inputs.secure) ReadEnvironment(&inputs.environment, teller);
-  policy->resolved = policies::Resolve(inputs, teller);
+  if (!inputs.secure) ReadEnvironment(&inputs.environment, work.teller);
+  policy->resolved = policies::Resolve(inputs, work.teller);
+  if (!kFixedLevel && HasTool()) policy->resolved.disabled = true;
   policies::Settings shown = policy->resolved.settings;
   shown.Set(Setting::kLevel, static_cast<uint64_t>(policy->resolved.level));
   if (policy->resolved.disabled) shown.Set(Setting::kDisable, 1);
-  prim::RawWriter text;
-  policies::PrintSettings(shown, ':', text);
-  const std::string_view view = text.view();
+  policies::PrintSettings(shown, ':', work.text);
+  const std::string_view view = work.text.view();
   const size_t length = view.size() < sizeof(policy->text) ? view.size() : sizeof(policy->text) - 1;
   __builtin_memcpy(policy->text, view.data(), length);
 }
@@ -169,7 +200,7 @@ const ProcessPolicy& ThisProcessPolicy() {
   if (process_policy.sealed()) return *process_policy;
   const int saved_errno = errno;
   {
-    const prim::LockGuard guard(resolving);
+    const prim::StartGuard guard;
     if (!process_policy.sealed()) {
       Resolve(&process_policy.Writable());
       process_policy.Seal();
@@ -177,6 +208,10 @@ const ProcessPolicy& ThisProcessPolicy() {
   }
   errno = saved_errno;
   return *process_policy;
+}
+
+bool LeavesProcessAlone() {
+  return !kFixedLevel && (HasTool() || ThisProcessPolicy().resolved.disabled);
 }
 
 }  // namespace hardened::shim

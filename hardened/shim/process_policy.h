@@ -21,6 +21,12 @@ struct ProcessPolicy {
 // The policy of this process. The first call resolves it.
 const ProcessPolicy& ThisProcessPolicy();
 
+// Whether this library leaves the process alone: it does what would be done without it, and nothing
+// else. Where a policy file says `disable`, and beside valgrind and the runtimes of sanitizers,
+// which have to see every allocation. Never in a library of one level, which has no way around its
+// heap.
+bool LeavesProcessAlone();
+
 }  // namespace hardened::shim
 
 #endif  // HARDENED_SHIM_PROCESS_POLICY_H_

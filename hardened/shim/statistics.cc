@@ -15,6 +15,7 @@
 #include "hardened/prim/raw_writer.h"
 #include "hardened/prim/system_info.h"
 #include "hardened/shim/active_heap.h"
+#include "hardened/shim/next_function.h"
 #include "hardened/shim/process_policy.h"
 #include "hardened/zero_size.h"
 
@@ -40,7 +41,7 @@ HeapStatistics Collect() {
   counters.allocations = tally.allocations + tally.run_allocations + zero_size_slots.allocations();
   counters.deallocations = counters.allocations - counters.live_slots - counters.live_runs;
   counters.mapped_bytes = result.arena.committed_bytes + result.arena.metadata_bytes;
-  counters.segments = result.arena.committed_bytes / core::kSegmentSize;
+  counters.segments = result.arena.grown_bytes / core::kSegmentSize;
   counters.mismatches = EventCount(Event::kMismatch) + EventCount(Event::kSizedDelete);
   counters.bad_pointers = EventCount(Event::kDoubleFree) + EventCount(Event::kInvalidFree) +
                           EventCount(Event::kForeignPointer);
@@ -59,6 +60,14 @@ const char* LevelNameOf() {
   }
 }
 
+// glibc's calls where this library leaves the process alone: its own heap has nothing to tell then.
+constinit NextFunction next_mallinfo2(&mallinfo2, "mallinfo2");
+constinit NextFunction<struct mallinfo()> next_mallinfo(nullptr, "mallinfo");  // deprecated
+constinit NextFunction next_malloc_stats(&malloc_stats, "malloc_stats");
+constinit NextFunction next_malloc_info(&malloc_info, "malloc_info");
+constinit NextFunction next_malloc_trim(&malloc_trim, "malloc_trim");
+constinit NextFunction next_mallopt(&mallopt, "mallopt");
+
 // Bytes of the heap's segments that hold no live allocation.
 uint64_t FreeBytes(const HeapStatistics& heap) {
   return heap.arena.committed_bytes > heap.counters.live_bytes
@@ -70,17 +79,23 @@ uint64_t FreeBytes(const HeapStatistics& heap) {
 
 extern "C" {
 
-HARDENED_EXPORT int hardened_get_counters(hardened_counters* out) {
+HARDENED_EXPORT int hardened_get_counters(hardened_counters* out, size_t size) {
   if (out == nullptr) return -1;
-  *out = Collect().counters;
+  const hardened_counters counters = Collect().counters;
+  const size_t known = size < sizeof(counters) ? size : sizeof(counters);
+  __builtin_memcpy(out, &counters, known);
+  __builtin_memset(reinterpret_cast<char*>(out) + known, 0, size - known);
   return 0;
 }
+
+HARDENED_EXPORT const char* hardened_version(void) { return HARDENED_VERSION; }
 
 HARDENED_EXPORT const char* hardened_level(void) { return LevelNameOf<ActiveHeap>(); }
 
 HARDENED_EXPORT const char* hardened_policy(void) { return ThisProcessPolicy().text; }
 
 HARDENED_EXPORT struct mallinfo2 mallinfo2(void) {
+  if (LeavesProcessAlone()) return next_mallinfo2();
   const HeapStatistics heap = Collect();
   struct mallinfo2 info = {};
   info.arena = heap.arena.committed_bytes;
@@ -93,6 +108,7 @@ HARDENED_EXPORT struct mallinfo2 mallinfo2(void) {
 
 // The older form, whose int fields wrap; here they stop at INT_MAX.
 HARDENED_EXPORT struct mallinfo mallinfo(void) {
+  if (LeavesProcessAlone()) return next_mallinfo();
   const struct mallinfo2 wide = mallinfo2();
   const auto narrow = [](size_t value) {
     return value > INT_MAX ? INT_MAX : static_cast<int>(value);
@@ -107,6 +123,7 @@ HARDENED_EXPORT struct mallinfo mallinfo(void) {
 }
 
 HARDENED_EXPORT void malloc_stats(void) {
+  if (LeavesProcessAlone()) return next_malloc_stats();
   const HeapStatistics heap = Collect();
   const hardened_counters& counters = heap.counters;
   prim::RawWriter out;
@@ -126,6 +143,7 @@ HARDENED_EXPORT void malloc_stats(void) {
 }
 
 HARDENED_EXPORT int malloc_info(int options, FILE* stream) {
+  if (LeavesProcessAlone()) return next_malloc_info(options, stream);
   if (options != 0 || stream == nullptr) {
     errno = EINVAL;
     return -1;
@@ -148,25 +166,28 @@ HARDENED_EXPORT int malloc_info(int options, FILE* stream) {
 }
 
 // Gives all free memory back that can be given back. Returns 1 if there was any.
-HARDENED_EXPORT int malloc_trim(size_t /*pad*/) {
+HARDENED_EXPORT int malloc_trim(size_t pad) {
+  if (LeavesProcessAlone()) return next_malloc_trim(pad);
   if (!core::heap_state.started()) return 0;
   const int saved_errno = errno;
   const uint64_t now = prim::CoarseMilliseconds();
-  core::run_cache.Purge(now, 0);
-  core::heap_registry.CollectPool(/*all=*/true);
+  core::run_cache->Purge(now, 0);
+  // First: it sends off what this thread freed of others.
   if (core::HasHeap()) {
     static_cast<core::ThreadHeap*>(core::current_heap)->ReleaseEverything(/*keep_one=*/false);
   }
+  core::heap_registry.ReclaimAll();
   const size_t purged =
       core::heap_state.Purge(now, /*force=*/true) +
-      core::empty_slabs.Purge(now, /*force=*/true, core::heap_constants->options.purge);
+      core::empty_slabs->Purge(now, /*force=*/true, core::heap_constants->options.purge);
   errno = saved_errno;
   return purged > 0 ? 1 : 0;
 }
 
 // glibc's tuning parameters are accepted and have no effect: they tune structures that this heap
 // does not have. Unknown ones are refused.
-HARDENED_EXPORT int mallopt(int parameter, int /*value*/) {
+HARDENED_EXPORT int mallopt(int parameter, int value) {
+  if (LeavesProcessAlone()) return next_mallopt(parameter, value);
   switch (parameter) {
     case M_MXFAST:
     case M_TRIM_THRESHOLD:

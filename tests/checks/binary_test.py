@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
-"""What the preload libraries need, export and are protected by, as linked."""
+"""What the preload libraries need, export and are protected by, as linked.
+
+usage: binary_test.py COMPILATION_MODE
+"""
 
 import os
 import pathlib
 import re
 import subprocess
+import sys
 import unittest
 
 LEVELS = ("light", "standard", "strict")
@@ -16,7 +20,7 @@ BOUNDS_EXPORTED = "tests/golden/bounds_symbols.txt"
 # version allocates or comes back for memory in another way; the kernel is asked without libc (prim/kernel.h).
 ALLOWED = {
     "memory and strings": "memchr memcmp memcpy memmove memset explicit_bzero strcmp strcpy strlen",
-    "the process": "abort getauxval environ __environ __errno_location __libc_stack_end",
+    "the process": "getauxval environ __environ __errno_location __libc_stack_end",
     "threads and fork": """pthread_key_create pthread_setspecific pthread_self __register_atfork
                            _IO_list_lock _IO_list_unlock""",
     "the C runtime": "__cxa_finalize __gmon_start__ _ITM_deregisterTMCloneTable _ITM_registerTMCloneTable",
@@ -24,13 +28,19 @@ ALLOWED = {
                                    __cxa_begin_catch __cxa_end_catch __gxx_personality_v0 _Unwind_Resume""",
     "weak, of the program": "hardened_default_options",
     "what the compiler adds": "__stack_chk_fail __explicit_bzero_chk",
-    "in functions that the program calls": "fwrite sigaction",
+    "in functions that the program calls": "fwrite",
+    # Of the loader: in the constructor, for what lies behind sigaction and its kind; in dlopen; at the first operator
+    # new of a program that replaced some; before a report.
+    "never in malloc or free": "dlsym dladdr1 dl_iterate_phdr",
 }
-# Of the library that chooses at run time: libc's malloc, for a process whose policy is to run on that.
-ALLOWED_ENV = "dlsym __libc_malloc __libc_calloc __libc_realloc __libc_memalign __libc_free"
+# Of the library that chooses at run time: the marks of tools before which it steps aside. All of them weak.
+ALLOWED_ENV = """_vgnU_freeres __asan_init __hwasan_init __lsan_init __memprof_init __msan_init
+                 __tsan_init"""
 MAX_TLS_BYTES = 16
 # frame_dummy of the C runtime and the fork handlers' constructor.
 MAX_INIT_BYTES = 2 * 8
+
+ENDBR64 = b"\xf3\x0f\x1e\xfa"
 
 
 def run(*command):
@@ -63,8 +73,7 @@ class BinaryTest(unittest.TestCase):
 
     def test_the_bounds_need_libc_only_and_none_of_what_they_replace(self):
         self.assertEqual(re.findall(r"\(NEEDED\).*\[(.*)\]", run("readelf", "-dW", BOUNDS)), ["libc.so.6"])
-        asked = {"hardened_bytes_from", "hardened_report_overflow", "dlsym", "strnlen", "wcslen", "wcsnlen",
-                 "__chk_fail"}
+        asked = {"hardened_bytes_from", "hardened_report_overflow", "strnlen", "wcslen", "wcsnlen", "__chk_fail"}
         self.assertEqual(self.imports(BOUNDS) - set(" ".join(ALLOWED.values()).split()), asked)
         # A call of its own function, as its code would make it through the linkage table.
         relocations = run("readelf", "-rW", BOUNDS)
@@ -121,6 +130,65 @@ class BinaryTest(unittest.TestCase):
             self.assertIn("NODELETE", run("readelf", "-dW", file))
 
 
+class ProtectionTest(unittest.TestCase):
+    """What the processor and libc do for the library's own code."""
+
+    mode = "opt"
+    files = ["hardened/shim/libhardened%s.so" % name for name in [""] + ["_" + level for level in LEVELS]] + [BOUNDS]
+
+    def on_x86_only(self):
+        if "X86-64" not in run("readelf", "-hW", self.files[0]):
+            self.skipTest("only of x86-64")
+
+    def test_is_marked_for_indirect_branch_tracking_and_shadow_stacks(self):
+        self.on_x86_only()
+        for file in self.files:
+            self.assertRegex(run("readelf", "-nW", file), r"x86 feature:.*\bIBT\b.*\bSHSTK\b", file)
+
+    # The linker was told to set the mark, so it has to be true.
+    def test_whatever_a_pointer_leads_to_begins_with_endbr64(self):
+        self.on_x86_only()
+        for file in self.files:
+            sections = {
+                match[1]: [int(number, 16) for number in match.groups()[1:]]
+                for match in re.finditer(r"\] (\.\S+) +PROGBITS +(\S+) (\S+) (\S+)", run("readelf", "-SW", file))
+            }
+            start, offset, size = sections[".text"]
+            code = pathlib.Path(file).read_bytes()[offset : offset + size]
+            functions = re.findall(r"^([0-9a-f]+) T ", run("nm", "-D", "--defined-only", file), re.MULTILINE)
+            pointers = re.findall(r"R_X86_64_RELATIVE +([0-9a-f]+)$", run("readelf", "-rW", file), re.MULTILINE)
+            targets = [int(address, 16) - start for address in functions + pointers]
+            targets = [target for target in targets if 0 <= target < size]
+            self.assertGreaterEqual(len(targets), len(functions))
+            for target in targets:
+                self.assertEqual(code[target : target + 4], ENDBR64, "%s: %#x" % (file, start + target))
+            # The C runtime's _init and _fini have none.
+            self.assertNotRegex(run("readelf", "-dW", file), r"\((INIT|FINI)\)")
+
+    def test_calls_of_libc_know_the_sizes_of_buffers(self):
+        if self.mode != "opt":
+            self.skipTest("only with -c opt, this is " + self.mode)
+        for file in self.files[:-1]:
+            # Not __explicit_bzero_chk, which it would be.
+            self.assertNotRegex(run("nm", "-D", "--undefined-only", file), r" U explicit_bzero\b", file)
+
+    def test_buffers_on_the_stack_have_canaries(self):
+        for file in self.files[:-1]:
+            self.assertIn(" __stack_chk_fail", run("nm", "-D", "--undefined-only", file))
+
+    # A frame beyond a page is touched page by page, so that it cannot step over the guard of a stack.
+    def test_large_frames_touch_every_page(self):
+        self.on_x86_only()
+        for file in self.files[:-1]:
+            text = run("objdump", "-d", "--no-show-raw-insn", file)
+            frames = [int(size, 16) for size in re.findall(r"\bsub +\$0x([0-9a-f]{1,8}),%rsp", text)]
+            self.assertTrue(frames, file)
+            self.assertLessEqual(max(frames), 4096, file)
+
+
+
 if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        ProtectionTest.mode = sys.argv.pop(1)
     os.chdir(pathlib.Path(os.environ.get("TEST_SRCDIR", "."), os.environ.get("TEST_WORKSPACE", "")))
     unittest.main()

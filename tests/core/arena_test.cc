@@ -44,7 +44,7 @@ struct TestArena {
     bool zero;
     return arena.AllocateSpan(slices, alignment, /*lead=*/0, &zero);
   }
-  uint64_t Segments() { return arena.Counters().committed_bytes / kSegmentSize; }
+  uint64_t Segments() { return arena.Counters().grown_bytes / kSegmentSize; }
 };
 
 // ---- a model of used spans, checked after each step
@@ -188,6 +188,31 @@ TEST(ArenaTest, NothingIsCommittedBeforeTheFirstSpan) {
   EXPECT_EQ(test.pages.commits(), 0u);
 }
 
+TEST(ArenaTest, NothingIsMappedButReadableDescriptorsBeforeTheFirstSpan) {
+  TestArena test;
+  EXPECT_EQ(test.pages.mapped_bytes(), (kHeapBytes >> kSliceShift) * sizeof(SliceDescriptor));
+}
+
+TEST(ArenaTest, LittleIsCommittedThatWasNotHandedOut) {
+  TestArena test(size_t{256} << 20);
+  for (size_t used = 1; IsSpan(test.Allocate(1)); ++used) {
+    const size_t committed = test.arena.Counters().committed_bytes >> kSliceShift;
+    ASSERT_GE(committed, used);
+    ASSERT_LE(committed, used + std::min<size_t>(used / 64, 15));
+  }
+}
+
+TEST(ArenaTest, WhereSomebodyElseMappedSomethingIsNeverUsed) {
+  TestArena test;
+  ASSERT_EQ(test.Allocate(1), 1u);
+  test.pages.SayTaken(true);
+  test.pages.FailAfter(0);
+  const uint32_t first = test.Allocate(3);
+  ASSERT_TRUE(IsSpan(first));
+  EXPECT_GE(first, 2 * kSlicesPerSegment) << "in the segments that were taken";
+  test.arena.ValidateForTest();
+}
+
 TEST(ArenaTest, ALongSpanGrowsTheArenaByWhatItNeeds) {
   TestArena test(size_t{512} << 20);
   EXPECT_TRUE(IsSpan(test.Allocate(1000)));
@@ -227,7 +252,7 @@ TEST(ArenaTest, SpansAreAlignedByAddressWhateverTheAlignment) {
   test.arena.ValidateForTest();
 }
 
-TEST(ArenaTest, DescriptorsOfTheWholeReservationReadAsUnused) {
+TEST(ArenaTest, DescriptorsOfTheWholeHeapReadAsUnused) {
   TestArena test;
   for (uintptr_t at = test.arena.base(); test.arena.Contains(at); at += kSliceSize) {
     const SliceDescriptor& slice = test.arena.SliceAt(at);
@@ -358,6 +383,49 @@ TEST(ArenaTest, MemoryThatCannotBeDroppedStaysDirty) {
   EXPECT_EQ(test.arena.Purge(0, true), 5 * kSliceSize);
 }
 
+// ---- rationed memory
+
+TEST(ArenaTest, WhereMemoryIsRationedFreeSlicesAreUncommittedNotDropped) {
+  TestArena test;
+  uint32_t firsts[10];
+  for (uint32_t& first : firsts) first = test.Allocate(40);
+  const uint32_t last = test.Allocate(1);
+  test.pages.Ration(true);
+  for (const uint32_t first : firsts) {
+    WordsOf(test.arena, first)[0] = 1;
+    test.arena.FreeSpan(first, /*dirty=*/true, 0);
+    test.arena.ValidateForTest();
+    const ArenaCounters counters = test.arena.Counters();
+    EXPECT_LE(counters.committed_bytes, counters.used_bytes + counters.used_bytes / 8 + (4 << 20));
+  }
+  test.arena.Purge(0, /*force=*/true);
+  EXPECT_EQ(test.arena.Counters().committed_bytes, kSliceSize);
+  EXPECT_EQ(test.pages.drops(), 0u);
+  bool zero = false;
+  const uint32_t again = test.arena.AllocateSpan(400, 1, /*lead=*/0, &zero);
+  EXPECT_EQ(again, firsts[0]);
+  EXPECT_TRUE(zero);
+  EXPECT_TRUE(ReadsAsZero(test.arena, again, 400));
+  EXPECT_EQ(*WordsOf(test.arena, last), 0u);
+  test.arena.ValidateForTest();
+}
+
+TEST(ArenaTest, UsedSlicesThatWereDroppedAreUsableAgainOnDemand) {
+  for (const bool rationed : {false, true}) {
+    TestArena test;
+    test.pages.Ration(rationed);
+    const uint32_t first = test.Allocate(8);
+    WordsOf(test.arena, first)[0] = 1;
+    ASSERT_TRUE(test.arena.DropUsed(first, 8));
+    EXPECT_EQ(test.arena.Counters().committed_bytes, rationed ? 0 : 8 * kSliceSize);
+    ASSERT_TRUE(test.arena.MakeUsable(first, 8));
+    EXPECT_TRUE(ReadsAsZero(test.arena, first, 8));
+    test.arena.FreeSpan(first, /*dirty=*/false, 0);
+    test.arena.Purge(0, /*force=*/true);
+    EXPECT_EQ(test.arena.Counters().committed_bytes, rationed ? 0 : 8 * kSliceSize);
+  }
+}
+
 // ---- changing the length of a span
 
 TEST(ArenaTest, ExtendSpanTakesWhatIsFreeBehindAndNoMore) {
@@ -467,7 +535,7 @@ TEST(ArenaTest, DestroyGivesTheWholeAddressSpaceBack) {
   const uint32_t first = test.Allocate(3);
   test.arena.FreeSpan(first, true, 0);
   test.arena.Destroy();
-  EXPECT_EQ(test.pages.reserved_bytes(), 0u);
+  EXPECT_EQ(test.pages.mapped_bytes(), 0u);
   EXPECT_FALSE(test.arena.Contains(0));
 }
 
@@ -481,7 +549,7 @@ TEST(ArenaDeathTest, DestroyingAnArenaInUseFailsACheck) {
 void UseArena(FakePageSource& pages, Arena& arena) {
   SeededStream random(1);
   if (!arena.Create(pages, kHeapBytes, kBlockBytesPerSlice, random)) {
-    EXPECT_EQ(pages.reserved_bytes(), 0u) << "a reservation was left behind";
+    EXPECT_EQ(pages.mapped_bytes(), 0u) << "a reservation was left behind";
     EXPECT_FALSE(arena.lock().IsHeld());
     ASSERT_TRUE(arena.Create(pages, kHeapBytes, kBlockBytesPerSlice, random)) << "did not recover";
   }
@@ -623,15 +691,51 @@ TEST(HomeArenaTest, NormalisedItForgetsTheOrderOfFrees) {
   EXPECT_EQ(taken[0], taken[1]);
 }
 
-TEST(ArenaTest, MetadataThatCannotBeCommittedLeavesNoReservationBehind) {
-  for (uint64_t k = 0; k < 3; ++k) {
-    FakePageSource pages;
-    SeededStream random(1);
-    Arena arena;
-    pages.FailAfter(k);
-    EXPECT_FALSE(arena.Create(pages, kHeapBytes, kBlockBytesPerSlice, random));
-    EXPECT_EQ(pages.reserved_bytes(), 0u);
-  }
+TEST(ArenaTest, DescriptorsThatCannotBeMappedLeaveNothingBehind) {
+  FakePageSource pages;
+  SeededStream random(1);
+  Arena arena;
+  // Two places are found before.
+  pages.FailAfter(2);
+  EXPECT_FALSE(arena.Create(pages, kHeapBytes, kBlockBytesPerSlice, random));
+  EXPECT_EQ(pages.mapped_bytes(), 0u);
+}
+
+TEST(ArenaTest, ThePlaceOfAnotherArenaIsTakenWhateverIsMappedThere) {
+  constexpr uintptr_t kHint = uintptr_t{3} << 40;
+  SeededStream random(1);
+  prim::LinuxPageSource pages;
+  Arena first, second, third;
+  ASSERT_TRUE(first.Create(pages, kHeapBytes, kBlockBytesPerSlice, random, kHint));
+  if (first.base() != kHint) GTEST_SKIP() << "addresses cannot be chosen";
+  Arena* const others[] = {&first};
+  ASSERT_TRUE(second.Create(pages, kHeapBytes, kBlockBytesPerSlice, random, kHint, others));
+  EXPECT_FALSE(first.Contains(second.base()) || second.Contains(first.base()));
+  ASSERT_TRUE(third.Create(pages, kHeapBytes, kBlockBytesPerSlice, random,
+                           kHint + kHeapBytes - kSegmentSize, others));
+  EXPECT_FALSE(first.Contains(third.base()));
+  first.Destroy();
+  second.Destroy();
+  third.Destroy();
+}
+
+TEST(ArenaTest, WithoutAPlaceTheKernelChoosesOne) {
+  FakePageSource pages;
+  SeededStream random(1);
+  Arena arena;
+  pages.HideAddressSpace(true);
+  ASSERT_TRUE(arena.Create(pages, kHeapBytes, kBlockBytesPerSlice, random));
+  EXPECT_GT(pages.mapped_bytes(), kHeapBytes);
+  bool zero = false;
+  const uint32_t first = arena.AllocateSpan(3, 1, /*lead=*/0, &zero);
+  ASSERT_TRUE(IsSpan(first));
+  WordsOf(arena, first)[0] = 1;
+  EXPECT_NE(arena.AllocateMetadata(100), nullptr);
+  arena.FreeSpan(first, /*dirty=*/true, 0);
+  pages.Ration(true);
+  EXPECT_GT(arena.Purge(0, /*force=*/true), 0u);
+  arena.Destroy();
+  EXPECT_EQ(pages.mapped_bytes(), 0u);
 }
 
 }  // namespace

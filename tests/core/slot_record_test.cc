@@ -70,5 +70,28 @@ TEST(SlotRecordTest, AZeroRecordIsUnused) {
   EXPECT_TRUE(NeverHandedOut(0));
 }
 
+TEST(LifeWordTest, NoOtherLifeIsClaimed) {
+  alignas(LifeWord) SlotRecord pair[2];
+  const RecordValue live = LiveRecord(AllocationKind::kNew, 24);
+  pair[0] = live;
+  pair[1] = 0x1234;
+  const LifeWord seen = LoadWithLife(pair[0]);
+  EXPECT_EQ(RecordIn(seen), live);
+  EXPECT_EQ(LifeIn(seen), 0x1234);
+  EXPECT_EQ(seen, WordOf(live, 0x1234));
+  // Freed, and handed out again for the same request.
+  pair[1] = 0x1235;
+  EXPECT_FALSE(ClaimWithLife(pair[0], seen));
+  EXPECT_EQ(pair[0], live);
+  pair[1] = 0x1234;
+  pair[0] = LiveRecord(AllocationKind::kNew, 25);
+  EXPECT_FALSE(ClaimWithLife(pair[0], seen));
+  pair[0] = live;
+  EXPECT_TRUE(ClaimWithLife(pair[0], seen));
+  EXPECT_EQ(pair[0], kPendingRecord);
+  EXPECT_EQ(pair[1], 0x1234);
+  EXPECT_FALSE(ClaimWithLife(pair[0], seen));
+}
+
 }  // namespace
 }  // namespace hardened::core

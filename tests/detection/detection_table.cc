@@ -441,8 +441,11 @@ Group Mismatches() {
           size("delete with an alignment and a wrong size",
                {"aligned_delete_sized:aligned_new:-1",
                 "aligned_delete_array_sized:aligned_new_array:1"}),
-          OfCrime("free_aligned_sized with a wrong alignment", "Mismatch",
-                  {"free_aligned_sized_twice_as_aligned:aligned_alloc"}, sizes, Never()),
+          OfCrime("free_aligned_sized or delete with a wrong alignment", "Mismatch",
+                  {"free_aligned_sized_twice_as_aligned:aligned_alloc",
+                   "aligned_delete_twice_as_aligned:aligned_new",
+                   "aligned_delete_array_half_as_aligned:aligned_new_array"},
+                  sizes, Mismatch(kSize)),
       }};
 }
 

@@ -1,13 +1,10 @@
 // heap_stress_test: many threads on Heap<Policy> directly, under ThreadSanitizer too.
 
-#include <sys/resource.h>
-
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "hardened/prim/system_info.h"
 #include "tests/hardened/heap_under_test.h"
 #include "tests/stress/shadow_stress.h"
 
@@ -22,30 +19,7 @@ namespace {
 #endif
 #endif
 
-// ThreadSanitizer knows only parts of the address space, none of which has room for a cage of
-// 16 TiB: a limit on what is left makes it smaller.
-void LimitTheCage() {
-#ifdef TESTS_UNDER_TSAN
-  rlimit limit;
-  getrlimit(RLIMIT_AS, &limit);
-  const rlim_t before = limit.rlim_cur;
-  for (limit.rlim_cur = 1; limit.rlim_cur != 0; limit.rlim_cur <<= 1) {
-    // The least power of two that leaves 256 GiB.
-    setrlimit(RLIMIT_AS, &limit);
-    if (prim::AddressSpaceLeft() >= uint64_t{256} << 30) break;
-  }
-  Free(Allocate(1));
-  limit.rlim_cur = before;
-  setrlimit(RLIMIT_AS, &limit);
-#endif
-}
-
 AllocationTable Table() {
-  static const bool limited = [] {
-    LimitTheCage();
-    return true;
-  }();
-  static_cast<void>(limited);
   return {
       .malloc = [](size_t size) -> void* { return Allocate(size); },
       .calloc = [](size_t count, size_t size) -> void* { return AllocateZeroed(count * size); },

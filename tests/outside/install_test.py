@@ -64,7 +64,7 @@ class ConsumerTest(InstalledTest):
     def test_cmake_refuses_a_version_that_is_not_there(self):
         source = self.folder / "cmake_version"
         source.mkdir()
-        for version, found in (("", True), ("0.0.1 EXACT", True), ("0.0", True), ("0.9", False), ("1.0", False)):
+        for version, found in (("", True), ("0.1.0 EXACT", True), ("0.1", True), ("0.0", False), ("0.9", False), ("1.0", False)):
             (source / "CMakeLists.txt").write_text(
                 "cmake_minimum_required(VERSION 3.13)\nproject(v LANGUAGES C)\n"
                 "find_package(hardened %s REQUIRED)\n" % version,
@@ -75,6 +75,80 @@ class ConsumerTest(InstalledTest):
             )
             self.assertEqual(done.returncode == 0, found, version + done.stderr)
             shutil.rmtree(source / "build")
+
+    # A program that calls no malloc itself, where the linker drops what seems not to be needed.
+    CALLS_NO_MALLOC = """
+#include <dlfcn.h>
+#include <hardened/hardened.h>
+#include <stdio.h>
+#include <string.h>
+HARDENED_DEFAULT_OPTIONS("level=strict:quarantine=2M");
+int main() {
+  const char* (*policy)() = 0;
+  void* found = dlsym(0, "hardened_policy");
+  memcpy(&policy, &found, sizeof(policy));
+  puts(policy ? policy() : "none");
+  return 0;
+}
+"""
+    LANGUAGES = {"c": "gcc", "cc": "g++"}
+
+    def write_program(self, name):
+        source = self.folder / name
+        source.mkdir()
+        for language in self.LANGUAGES:
+            (source / ("main." + language)).write_text(self.CALLS_NO_MALLOC, encoding="utf-8")
+        return source
+
+    def check_policy(self, program, **more):
+        self.assertEqual(run(program, **more).stdout, "level=strict:quarantine=2M\n", program)
+
+    def test_pkg_config_links_it_although_not_needed(self):
+        source = self.write_program("pkg_config_no_malloc")
+        env = {**os.environ, "PKG_CONFIG_PATH": "%s/lib/pkgconfig" % self.prefix}
+        flags = run("pkg-config", "--cflags", "--libs", "hardened", env=env).stdout.split()
+        export = run("pkg-config", "--variable=export", "hardened", env=env).stdout.split()
+        for language, compiler in self.LANGUAGES.items():
+            main = source / ("main." + language)
+            run(compiler, main, "-Wl,--as-needed", *flags, "-Wl,-rpath,%s/lib" % self.prefix, "-o", source / language)
+            self.check_policy(source / language)
+            # The control: what was written before there was this flag.
+            run(compiler, main, "-Wl,--as-needed", flags[0], "-L%s/lib" % self.prefix, "-lhardened", "-o", source / "plain")
+            self.assertEqual(run(source / "plain").stdout, "none\n")
+            # Not linked, and preloaded.
+            run(compiler, main, flags[0], *export, "-o", source / "preloaded")
+            self.assertEqual(run(source / "preloaded").stdout, "none\n")
+            self.check_policy(source / "preloaded", env={"LD_PRELOAD": "%s/lib/libhardened.so" % self.prefix})
+
+    def test_cmake_links_it_although_not_needed(self):
+        source = self.write_program("cmake_no_malloc")
+        (source / "CMakeLists.txt").write_text(
+            "cmake_minimum_required(VERSION 3.13)\nproject(n LANGUAGES C CXX)\n"
+            "find_package(hardened REQUIRED)\n"
+            + "".join(
+                "add_executable({0} main.{0})\ntarget_link_libraries({0} PRIVATE hardened::hardened)\n".format(language)
+                for language in self.LANGUAGES
+            ),
+            encoding="utf-8",
+        )
+        run(
+            "cmake", "-S", source, "-B", source / "build", "-DCMAKE_PREFIX_PATH=%s" % self.prefix,
+            "-DCMAKE_EXE_LINKER_FLAGS=-Wl,--as-needed",
+        )  # fmt: skip
+        run("cmake", "--build", source / "build")
+        for language in self.LANGUAGES:
+            self.check_policy(source / "build" / language)
+
+    def test_the_policy_tool_works_from_the_prefix(self):
+        tool = self.prefix / "bin/hardened-policy"
+        env = {"PATH": "/nonexistent"}
+        self.assertRegex(run(tool, "show", "strict", env=env).stdout, r"(?m)^  canary .* x [0-9.]+$")
+        self.assertRegex(run(tool, "explain", "/bin/sh", env=env).stdout, r"(?m)^  level +standard")
+        for policy in sorted((self.prefix / "share/hardened/policies").glob("*.policy")):
+            run(tool, "check", policy, env=env)
+        self.assertRegex(run(tool, "show", "--help", env=env).stdout, r"\Ausage: hardened-policy ")
+        self.assertRegex(run(tool, "--version", env=env).stdout, r"\Ahardened-policy \(hardened\) [0-9.]+\n\Z")
+        self.assertIn("usage: hardened-policy", run(tool, status=2, env=env).stderr)
 
     def test_pkg_config_finds_it(self):
         source = self.copy("pkgconfig_consumer")
@@ -96,6 +170,7 @@ class InstallTest(unittest.TestCase):
         install("--prefix=%s" % self.prefix)
         files = files_below(self.prefix)
         for file in LIBRARIES + [
+            "bin/hardened-policy",
             "include/hardened/hardened.h",
             "lib/cmake/hardened/hardenedConfig.cmake",
             "lib/cmake/hardened/hardenedConfigVersion.cmake",
@@ -103,6 +178,7 @@ class InstallTest(unittest.TestCase):
             "share/doc/hardened/DEPLOYMENT.md",
             "share/doc/hardened/README.md",
             "share/doc/hardened/SECURITY.md",
+            "share/hardened/costs.json",
         ]:
             self.assertIn(file, files)
         ready = ROOT / "policies/ready"

@@ -8,7 +8,7 @@ import socket
 import unittest
 
 from install_test import InstalledTest
-from support import ROOT, load_programs, run
+from support import ROOT, in_private_etc, load_programs, run
 
 programs = load_programs()
 atexit.register(programs.end_all_groups)
@@ -38,7 +38,7 @@ class PreloadTest(InstalledTest):
         self.library = self.prefix / "lib/libhardened.so"
 
     def test_a_server_of_another_user(self):
-        redis = [program for program in programs.programs() if program.name == "redis"][0]
+        redis = [program for program in programs.PROGRAMS if program.name == "redis"][0]
         if not programs.install(redis):
             self.skipTest("redis-server is not installed")
         folder = self.folder / "redis"
@@ -102,19 +102,10 @@ class PreloadTest(InstalledTest):
         self.assertEqual(run(set_uid, env=env).stdout, "secure 1 level none\n")
 
     def in_private_etc(self, script):
-        """Runs a shell script that may change /etc: it sees a copy that goes away with it."""
-        layers = self.folder / self.id() / "layers"
-        layers.mkdir()
-        mount = """
-            set -e
-            mount -t tmpfs tmpfs {layers}
-            mkdir {layers}/upper {layers}/work
-            mount -t overlay overlay -o lowerdir=/etc,upperdir={layers}/upper,workdir={layers}/work /etc
-        """.format(layers=shlex.quote(str(layers)))
-        unshare = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
-        if run(*unshare, mount, status=None).returncode != 0:
-            self.skipTest("mounts are not allowed here")
-        return run(*unshare, mount + script, env={"PATH": programs.PATH, "HARDENED_LEVEL": "paranoid"})
+        """Runs a shell script that may change /etc."""
+        return in_private_etc(
+            self, self.folder / self.id() / "layers", script, {"PATH": programs.PATH, "HARDENED_LEVEL": "paranoid"}
+        )
 
     def test_ld_so_preload_reaches_every_program(self):
         ordinary, set_uid = self.compile_probe()

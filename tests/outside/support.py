@@ -1,9 +1,9 @@
 """What the tests outside of Bazel share."""
 
-import importlib.machinery
-import importlib.util
+import importlib
 import os
 import pathlib
+import shlex
 import signal
 import subprocess
 import sys
@@ -54,9 +54,24 @@ def check_consumer(test, binary, level="standard", **more):
 
 
 def load_programs():
-    """tools/checks/programs as a module: it knows how to run and end servers."""
-    loader = importlib.machinery.SourceFileLoader("programs", str(ROOT / "tools/checks/programs"))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("programs", loader))
-    sys.modules["programs"] = module
-    loader.exec_module(module)
-    return module
+    """What tools/checks/programs is made of: it knows how to run and end servers."""
+    sys.path.insert(0, str(ROOT / "tools/checks"))
+    return importlib.import_module("program_checks")
+
+
+def in_private_etc(test, layers, script, env, **more):
+    """Runs a shell script, as root, that may change /etc: it sees a copy that goes away with it.
+
+    `layers` is a folder to be made. Skips the test where mounts are not allowed.
+    """
+    layers.mkdir(parents=True)
+    mount = """
+        set -e
+        mount -t tmpfs tmpfs {layers}
+        mkdir {layers}/upper {layers}/work
+        mount -t overlay overlay -o lowerdir=/etc,upperdir={layers}/upper,workdir={layers}/work /etc
+    """.format(layers=shlex.quote(str(layers)))
+    unshare = ["unshare", "--mount", "--propagation", "private", "bash", "-c"]
+    if run(*unshare, mount, status=None).returncode != 0:
+        test.skipTest("mounts are not allowed here")
+    return run(*unshare, mount + script, env=env, **more)

@@ -12,7 +12,7 @@ TOOL = os.path.abspath("tools/policy_tool/policy_tool")
 READY = pathlib.Path("policies/ready")
 LEVELS = ["light", "standard", "strict", "paranoid"]
 SETTINGS = """level floor disable audit quarantine quarantine_check sample run_hold run_cache
-              guard_slabs placement lanes purge_delay explain_faults seed double_free invalid_free
+              guard_slabs placement lanes purge_delay explain_faults deepbind seed double_free invalid_free
               foreign_pointer mismatch sized_delete canary write_after_free""".split()
 
 
@@ -176,6 +176,18 @@ class CheckTest(PolicyToolTest):
                              (level, floor), (name, program))
             self.assertEqual(found["rejected"], [], (name, program))
 
+    def test_ready_policies_except_programs_with_harmless_bugs(self):
+        for name, program, setting in (
+                ("server", "/usr/sbin/squid", "sized_delete"),
+                ("server", "/usr/bin/troff", "mismatch"),
+                ("workstation", "/usr/sbin/squid", "sized_delete"),
+                ("workstation", "/usr/bin/troff", "mismatch"),
+                ("containers", "/usr/bin/troff", "mismatch")):
+            self.write("policy", (READY / (name + ".policy")).read_text())
+            found = self.explain(program)
+            self.assertEqual(found["policy"][setting]["value"], "ignore", (name, program))
+            self.assertEqual(found["rejected"], [], (name, program))
+
     def test_findings_have_file_line_and_column(self):
         good = self.write("good", "* level=strict\n")
         bad = self.write("bad", "# x\n* quarantin=4M  seed=1 seed=2\nnginx audit\n/a\n* a\x1b[2J\n")
@@ -273,6 +285,15 @@ class UsageTest(unittest.TestCase):
             done = run(*words)
             self.assertEqual((done.returncode, done.stdout), (2, ""), words)
             self.assertIn("usage: tools/policy", done.stderr, words)
+
+    def test_help_and_version_are_answers_wherever_they_stand(self):
+        for words in (["--help"], ["-h"], ["explain", "--help"], ["show", "strict", "-h"]):
+            done = run(*words)
+            self.assertEqual((done.returncode, done.stderr), (0, ""), words)
+            self.assertIn("usage: tools/policy explain FILE", done.stdout, words)
+        done = run("explain", "--version")
+        self.assertRegex(done.stdout, r"\Atools/policy \(hardened\) \d+\.\d+\.\d+\n\Z")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
 
 
 if __name__ == "__main__":

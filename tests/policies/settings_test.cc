@@ -59,6 +59,7 @@ TEST(SettingFactsTest, TheNamesAreThoseOfTheEnum) {
       {Setting::kLanes, "lanes"},
       {Setting::kPurgeDelay, "purge_delay"},
       {Setting::kExplainFaults, "explain_faults"},
+      {Setting::kDeepbind, "deepbind"},
       {Setting::kSeed, "seed"},
       {Setting::kDoubleFree, "double_free"},
       {Setting::kInvalidFree, "invalid_free"},
@@ -163,7 +164,8 @@ TEST(ParseValueTest, ActionsAreExactWordsWithTheValuesOfEventAction) {
 }
 
 TEST(ParseValueTest, BooleansAreTheEightWordsInEitherCase) {
-  for (const Setting setting : {Setting::kDisable, Setting::kAudit, Setting::kExplainFaults}) {
+  for (const Setting setting :
+       {Setting::kDisable, Setting::kAudit, Setting::kExplainFaults, Setting::kDeepbind}) {
     for (const char* text : {"1", "on", "true", "yes", "On", "YES"}) ExpectValue(setting, text, 1);
     for (const char* text : {"0", "off", "false", "no", "OFF"}) ExpectValue(setting, text, 0);
     for (const char* text : {"2", "o", "y", "on ", "01", "enable"}) {
@@ -472,6 +474,8 @@ TEST(WeakensTest, FollowsWhatIsStronger) {
       {Setting::kPurgeDelay, 2, 1, false},
       {Setting::kExplainFaults, 1, 0, false},
       {Setting::kExplainFaults, 0, 1, false},
+      {Setting::kDeepbind, 0, 1, true},
+      {Setting::kDeepbind, 1, 0, false},
       {Setting::kSeed, 1, 2, true},
       {Setting::kSeed, 1, 0, true},
       {Setting::kAudit, 0, 1, true},

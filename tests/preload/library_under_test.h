@@ -17,7 +17,8 @@
 
 // Second names for the symbols, so that no header's own declaration clashes.
 extern "C" {
-[[gnu::weak]] int LinkedGetCounters(hardened_counters* out) __asm__("hardened_get_counters");
+[[gnu::weak]] int LinkedGetCounters(hardened_counters* out,
+                                    size_t size) __asm__("hardened_get_counters");
 [[gnu::weak]] const char* LinkedLevel() __asm__("hardened_level");
 [[gnu::weak]] const char* LinkedPolicy() __asm__("hardened_policy");
 [[gnu::weak]] void LinkedFreeSized(void* block, size_t size) __asm__("free_sized");
@@ -26,7 +27,7 @@ extern "C" {
 }
 
 struct LibraryUnderTest {
-  decltype(&LinkedGetCounters) get_counters;
+  int (*get_counters)(hardened_counters* out);
   decltype(&LinkedLevel) level;
   decltype(&LinkedPolicy) policy;
   decltype(&LinkedFreeSized) free_sized;
@@ -34,9 +35,8 @@ struct LibraryUnderTest {
 
   // Returns: the entry points, each null when this process has none.
   static LibraryUnderTest Find() {
-    return {Symbol(LinkedGetCounters, "hardened_get_counters"),
-            Symbol(LinkedLevel, "hardened_level"),
-            Symbol(LinkedPolicy, "hardened_policy"),
+    return {GetCountersSymbol() == nullptr ? nullptr : GetCounters,
+            Symbol(LinkedLevel, "hardened_level"), Symbol(LinkedPolicy, "hardened_policy"),
             Symbol(LinkedFreeSized, "free_sized"),
             Symbol(LinkedFreeAlignedSized, "free_aligned_sized")};
   }
@@ -48,6 +48,11 @@ struct LibraryUnderTest {
   }
 
  private:
+  static decltype(&LinkedGetCounters) GetCountersSymbol() {
+    return Symbol(LinkedGetCounters, "hardened_get_counters");
+  }
+  static int GetCounters(hardened_counters* out) { return GetCountersSymbol()(out, sizeof(*out)); }
+
   template <typename Function>
   static Function* Symbol(Function* linked, const char* name) {
     if (linked != nullptr) return linked;

@@ -236,7 +236,11 @@ TEST(CorruptionReportDeathTest, ASecondReporterDoesNotWaitForEver) {
 TEST(CorruptionReportTest, PrintingReturnsKeepsErrnoAndIsLimited) {
   const ChildResult child = RunInChild([] {
     errno = 77;
-    for (int i = 0; i < 100; ++i) PrintCorruption(kDoubleFree);
+    CorruptionReport report = kDoubleFree;
+    for (int i = 0; i < 100; ++i) {
+      ++report.caller;
+      PrintCorruption(report);
+    }
     if (errno != 77) _exit(1);
     if (PrintedCorruptions() != 100) _exit(2);
     if (hardened_last_corruption.address != kDoubleFree.address) _exit(3);
@@ -244,6 +248,57 @@ TEST(CorruptionReportTest, PrintingReturnsKeepsErrnoAndIsLimited) {
   EXPECT_TRUE(child.exited_with(0)) << child.status;
   EXPECT_EQ(Count(child.text, kDoubleFreeText), static_cast<int>(kMaxPrintedCorruptions));
   EXPECT_EQ(Count(child.text, "counted, not written\n"), 1);
+}
+
+TEST(CorruptionReportTest, WhatOnePlaceDoesAgainIsWrittenOnce) {
+  const auto texts_of_two = [](CorruptionReport second) {
+    const ChildResult child = RunInChild([second] {
+      for (int i = 0; i < 10; ++i) {
+        PrintCorruption(kDoubleFree);
+        PrintCorruption(second);
+      }
+      if (PrintedCorruptions() != 20) _exit(1);
+    });
+    EXPECT_TRUE(child.exited_with(0)) << child.status;
+    return Count(child.text, "hardened: heap corruption");
+  };
+  CorruptionReport report = kDoubleFree;
+  report.address += 4096;
+  report.slot_size = 64;
+  EXPECT_EQ(texts_of_two(report), 1);
+  report.caller = 0x1234;
+  EXPECT_EQ(texts_of_two(report), 2);
+  report = kDoubleFree;
+  report.found_by = "realloc";
+  EXPECT_EQ(texts_of_two(report), 2);
+  report = kDoubleFree;
+  report.kind = CorruptionKind::kMisalignedPointer;
+  EXPECT_EQ(texts_of_two(report), 2);
+}
+
+TEST(CorruptionReportTest, DamageOfOtherSizesIsOfAnotherPlace) {
+  const ChildResult child = RunInChild([] {
+    CorruptionReport report = kDoubleFree;
+    report.kind = CorruptionKind::kCanaryClobbered;
+    for (int i = 0; i < 10; ++i) {
+      for (report.slot_size = 16; report.slot_size <= 64; report.slot_size += 16) {
+        PrintCorruption(report);
+      }
+    }
+  });
+  EXPECT_EQ(Count(child.text, "canary clobbered\n"), 4);
+}
+
+TEST(CorruptionReportTest, TheLastReportIsWrittenAfterAnyNumber) {
+  const ChildResult child = RunInChild([] {
+    CorruptionReport report = kDoubleFree;
+    for (int i = 0; i < 100; ++i) {
+      ++report.caller;
+      PrintCorruption(report);
+    }
+    PrintLastCorruption(kDoubleFree);
+  });
+  EXPECT_TRUE(child.text.ends_with(kDoubleFreeText)) << child.text;
 }
 
 }  // namespace

@@ -40,18 +40,22 @@ inline bool DenySystemCalls(std::initializer_list<long> numbers, unsigned error)
   return FilterSystemCalls(numbers, SECCOMP_RET_ERRNO | error);
 }
 
-// madvise() with `advice` fails with `error`, as on a kernel that does not know it.
-inline bool DenyAdvice(int advice, unsigned error) {
+// The call fails with `error` where the lower half of its third argument is `value`.
+inline bool DenyThirdArgument(long number, unsigned value, unsigned error) {
   sock_filter filter[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_madvise, 0, 3),
-      // The lower half: the kernel takes an int.
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(number), 0, 3),
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[2])),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(advice), 0, 1),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, 1),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   };
   return InstallFilter(filter, sizeof(filter) / sizeof(filter[0]));
+}
+
+// madvise() with `advice` fails with `error`, as on a kernel that does not know it.
+inline bool DenyAdvice(int advice, unsigned error) {
+  return DenyThirdArgument(SYS_madvise, static_cast<unsigned>(advice), error);
 }
 
 // The calls kill the process with SIGSYS: proof that they are not made.

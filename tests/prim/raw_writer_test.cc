@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
+#include <cstdio>
 #include <string>
 #include <thread>
 
@@ -32,6 +33,23 @@ TEST(RawWriterTest, PaddedFillsShortTextAndKeepsLongText) {
   RawWriter out;
   out.Padded("ab", 4).Padded("abcdef", 4).Char('|');
   EXPECT_EQ(out.view(), "ab  abcdef|");
+}
+
+TEST(RawWriterTest, EscapedLeavesPrintableAsciiAlone) {
+  for (int byte = 0; byte < 256; ++byte) {
+    RawWriter out;
+    const char c = static_cast<char>(byte);
+    out.Escaped({&c, 1});
+    if (byte >= 0x20 && byte < 0x7f) {
+      EXPECT_EQ(out.view(), std::string(1, c));
+    } else {
+      char text[8];
+      snprintf(text, sizeof(text), "\\x%02x", byte);
+      EXPECT_EQ(out.view(), text);
+    }
+  }
+  RawWriter out;
+  EXPECT_EQ(out.Escaped("a\x1b[1m\n").view(), "a\\x1b[1m\\x0a");
 }
 
 TEST(RawWriterTest, WhatDoesNotFitIsCutOff) {

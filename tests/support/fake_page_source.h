@@ -1,8 +1,9 @@
 // FakePageSource: pages from mmap with a memory of their states and failures on demand.
 //
-// Knows for every page whether it is reserved, readable, committed or guarded, and fails the test
-// on a transition that the contract of PageSource does not have: pages committed twice, dropped
-// while not committed, memory of nobody. Fails the k-th call when asked to, and counts calls.
+// Knows for every page whether it is unmapped, reserved, readable, committed or guarded, and fails
+// the test on a transition that the contract of PageSource does not have: pages committed twice,
+// dropped while not committed, memory of nobody. Fails the k-th call when asked to, and counts
+// calls.
 //
 // Threads: one.
 
@@ -37,37 +38,47 @@ class FakePageSource final : public prim::PageSource {
   // Fails the call that follows `calls` others; calls that cannot fail are not counted.
   void FailAfter(uint64_t calls) { fail_at_ = calls_ + calls + 1; }
   void FailAlways(bool always) { fail_always_ = always; }
+  // What fails of Commit() fails because somebody else is there.
+  void SayTaken(bool taken) { taken_ = taken; }
+  // No place can be chosen.
+  void HideAddressSpace(bool hidden) { hidden_ = hidden; }
+  void Ration(bool rationed) { rationed_ = rationed; }
   uint64_t calls() const { return calls_; }
   uint64_t drops() const { return drops_; }
   uint64_t commits() const { return commits_; }
-  size_t reserved_bytes() const {
+  // Bytes of pages that the kernel would know.
+  size_t mapped_bytes() const {
     size_t sum = 0;
-    for (const auto& [start, pages] : regions_) sum += pages.size() * page_;
+    for (const auto& [start, pages] : regions_) {
+      for (const State page : pages) sum += page == State::kUnmapped ? 0 : page_;
+    }
     return sum;
   }
 
-  void* Reserve(size_t bytes, size_t alignment, uintptr_t /*hint*/) override {
-    if (Fails()) return nullptr;
-    const size_t room = bytes + alignment;
-    void* got = mmap(nullptr, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (got == MAP_FAILED) return nullptr;
-    const uintptr_t start = reinterpret_cast<uintptr_t>(got);
-    const uintptr_t aligned = prim::RoundUp(start, alignment);
-    if (aligned > start) munmap(got, aligned - start);
-    munmap(reinterpret_cast<void*>(aligned + bytes), room - bytes - (aligned - start));
-    regions_[aligned].assign(bytes / page_, State::kReserved);
-    return reinterpret_cast<void*>(aligned);
+  // A place is reserved here as well: nobody else shall map anything there.
+  void* Place(size_t bytes, size_t alignment, uintptr_t /*hint*/) override {
+    return Fails() || hidden_ ? nullptr : Take(bytes, alignment, State::kUnmapped);
   }
-  bool MakeReadable(void* start, size_t bytes) override {
+  void* Reserve(size_t bytes, size_t alignment) override {
+    return Fails() ? nullptr : Take(bytes, alignment, State::kReserved);
+  }
+  bool MakeReadable(void* start, size_t bytes, prim::PageState before) override {
     if (Fails()) return false;
-    Move("MakeReadable", start, bytes, {State::kReserved}, State::kReadable);
+    Move("MakeReadable", start, bytes, {StateOf(before)}, State::kReadable);
     return mprotect(start, bytes, PROT_READ) == 0;
   }
-  bool Commit(void* start, size_t bytes) override {
-    if (Fails()) return false;
+  prim::Commitment Commit(void* start, size_t bytes, prim::PageState before) override {
+    if (Fails()) return taken_ ? prim::Commitment::kTaken : prim::Commitment::kRefused;
     ++commits_;
-    Move("Commit", start, bytes, {State::kReserved, State::kReadable}, State::kCommitted);
-    return mprotect(start, bytes, PROT_READ | PROT_WRITE) == 0;
+    Move("Commit", start, bytes, {StateOf(before)}, State::kCommitted);
+    return mprotect(start, bytes, PROT_READ | PROT_WRITE) == 0 ? prim::Commitment::kDone
+                                                               : prim::Commitment::kRefused;
+  }
+  bool Uncommit(void* start, size_t bytes, prim::PageState after) override {
+    if (Fails()) return false;
+    Move("Uncommit", start, bytes, {State::kCommitted, State::kGuarded}, StateOf(after));
+    return mmap(start, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+                -1, 0) == start;
   }
   bool Drop(void* start, size_t bytes) override {
     if (Fails()) return false;
@@ -86,18 +97,47 @@ class FakePageSource final : public prim::PageSource {
     Move("RemoveGuard", start, bytes, {State::kCommitted, State::kGuarded}, State::kCommitted);
     return mprotect(start, bytes, PROT_READ | PROT_WRITE) == 0;
   }
+  bool rationed() const override { return rationed_; }
   void Release(void* start, size_t bytes) override {
-    const auto region = regions_.find(reinterpret_cast<uintptr_t>(start));
-    if (region == regions_.end() || region->second.size() * page_ != bytes) {
-      ADD_FAILURE() << "Release of " << start << " + " << bytes << ", which was not reserved so";
-      return;
-    }
-    regions_.erase(region);
-    munmap(start, bytes);
+    Move("Release", start, bytes,
+         {State::kUnmapped, State::kReserved, State::kReadable, State::kCommitted, State::kGuarded},
+         State::kUnmapped);
+    mmap(start, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
   }
 
  private:
-  enum class State : uint8_t { kReserved, kReadable, kCommitted, kGuarded, kUnchanged };
+  enum class State : uint8_t {
+    kUnmapped,
+    kReserved,
+    kReadable,
+    kCommitted,
+    kGuarded,
+    kUnchanged,
+  };
+
+  static State StateOf(prim::PageState state) {
+    switch (state) {
+      case prim::PageState::kUnmapped:
+        return State::kUnmapped;
+      case prim::PageState::kReserved:
+        return State::kReserved;
+      case prim::PageState::kReadable:
+        return State::kReadable;
+    }
+    return State::kUnchanged;
+  }
+
+  void* Take(size_t bytes, size_t alignment, State state) {
+    const size_t room = bytes + alignment;
+    void* got = mmap(nullptr, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (got == MAP_FAILED) return nullptr;
+    const uintptr_t start = reinterpret_cast<uintptr_t>(got);
+    const uintptr_t aligned = prim::RoundUp(start, alignment);
+    if (aligned > start) munmap(got, aligned - start);
+    munmap(reinterpret_cast<void*>(aligned + bytes), room - bytes - (aligned - start));
+    regions_[aligned].assign(bytes / page_, state);
+    return reinterpret_cast<void*>(aligned);
+  }
 
   bool Fails() {
     ++calls_;
@@ -136,6 +176,9 @@ class FakePageSource final : public prim::PageSource {
   uint64_t commits_ = 0;
   uint64_t fail_at_ = 0;
   bool fail_always_ = false;
+  bool taken_ = false;
+  bool hidden_ = false;
+  bool rationed_ = false;
 };
 
 }  // namespace hardened

@@ -31,16 +31,16 @@ def hardened_dependencies():
         debian_absl(name = "com_google_absl")
 
 def hardened_test_dependencies():
-    """What the tests and benchmarks of this repository need beyond that."""
+    """What the tests and tools of this repository need beyond that."""
     if not native.existing_rule("com_google_googletest"):
         native.new_local_repository(
             name = "com_google_googletest",
             build_file = "@hardened//tools/bazel/debian:googletest.BUILD",
             path = "/usr/src/googletest",
         )
-    if not native.existing_rule("com_github_google_benchmark"):
+    if not native.existing_rule("com_github_nlohmann_json"):
         native.new_local_repository(
-            name = "com_github_google_benchmark",
-            build_file = "@hardened//tools/bazel/debian:benchmark.BUILD",
-            path = "/usr/include/benchmark",
+            name = "com_github_nlohmann_json",
+            build_file = "@hardened//tools/bazel/debian:nlohmann_json.BUILD",
+            path = "/usr/include/nlohmann",
         )

@@ -6,9 +6,15 @@ usage: check_layers.py [ROOT]      (default: the checkout this script is in)
 Prints file:line: reason for each violation; exits 1 when there is one.
 """
 
+import argparse
 import pathlib
 import re
 import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from hardened_version import ShowVersion
 
 # Folder -> layer. The longest folder that holds a file decides.
 LAYERS = {
@@ -207,7 +213,10 @@ def sources(root):
 
 
 def main(argv):
-    root = pathlib.Path(argv[1] if len(argv) > 1 else pathlib.Path(__file__).resolve().parents[2])
+    parser = argparse.ArgumentParser(usage=__doc__.split("usage: ")[1].split("\n")[0])
+    parser.add_argument("--version", action=ShowVersion)
+    parser.add_argument("root", nargs="?", type=pathlib.Path, default=pathlib.Path(__file__).resolve().parents[2])
+    root = parser.parse_args(argv[1:]).root
     files = list(sources(root))
     if not files:
         print("%s: no sources found below hardened/ and policies/" % root, file=sys.stderr)

@@ -12,12 +12,19 @@ A script that is no Bazel run names the test.xml that it wrote, ending in .xml.
 Exits 1 when anything failed.
 """
 
+import argparse
 import collections
 import json
 import os
+import pathlib
 import sys
 import urllib.parse
 import xml.etree.ElementTree as ET
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from hardened_version import ShowVersion
 
 # Bazel's exit statuses. Any other means that something was not built.
 SUCCESS = 0
@@ -118,8 +125,11 @@ def run_outcomes(status, events):
 
 
 def main(argv):
+    parser = argparse.ArgumentParser(usage=__doc__.split("usage: ")[1].split("\n")[0])
+    parser.add_argument("--version", action=ShowVersion)
+    parser.add_argument("runs", nargs="*", metavar="NAME:STATUS:EVENTS")
     total = collections.Counter()
-    for argument in argv[1:]:
+    for argument in parser.parse_args(argv[1:]).runs:
         name, status, path = argument.split(":", 2)
         if path.endswith(".xml"):
             outcomes = script_outcomes(int(status), path)

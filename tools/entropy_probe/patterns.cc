@@ -109,6 +109,21 @@ void Fresh(Samples& samples) {
   samples.Add("offset", 0, static_cast<int64_t>(first - own));
 }
 
+// ---- runs: large allocations, of sizes that fill their pages and slices and of others
+
+constexpr size_t kRunRequests[] = {66'000,    70'000,    90'112,    122'880,   131'072,
+                                   188'416,   200'000,   300'000,   524'288,   1'000'000,
+                                   1'048'576, 1'900'000, 3'000'000, 8'388'608, 50'000'000};
+
+void Runs(Samples& samples) {
+  for (const size_t bytes : kRunRequests) {
+    static uintptr_t objects[100];
+    for (uintptr_t& object : objects) object = Allocate(bytes);
+    samples.Add("run-p1-p0", bytes, static_cast<int64_t>(objects[1] - objects[0]));
+    samples.Add("run-p99-p98", bytes, static_cast<int64_t>(objects[99] - objects[98]));
+  }
+}
+
 // ---- aged: a heap that lives long
 
 constexpr int kLive = 20'000;
@@ -381,6 +396,7 @@ void ForkStorm(int forks) {
 
 const Pattern patterns[kPatterns] = {
     {"fresh", "distances of the first objects of each size, and bases", &Fresh},
+    {"runs", "distances of the first large allocations of each size", &Runs},
     {"aged", "distances at the 10^5th and 10^6th object of a heap that lives long", &Aged},
     {"pairs", "distances of the first allocations, all of 64 bytes", &Pairs},
     {"aged-pairs", "the same in a heap that was used", &AgedPairs},

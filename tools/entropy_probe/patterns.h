@@ -12,7 +12,7 @@ struct Pattern {
   void (*run)(Samples& samples);
 };
 
-inline constexpr int kPatterns = 8;
+inline constexpr int kPatterns = 9;
 extern const Pattern patterns[kPatterns];
 
 // Forks `forks` times while 16 threads allocate. Ends the process when a child hangs or fails.

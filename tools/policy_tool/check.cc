@@ -67,9 +67,9 @@ absl::StatusOr<int> Check(const std::vector<std::string>& files, bool json, std:
                     {"message", finding.message}});
     if (json) continue;
     if (finding.line == 0) {
-      out << absl::StreamFormat("%s: %s: %s\n", finding.file, kind, finding.message);
+      out << absl::StreamFormat("%s: %s: %s\n", Escaped(finding.file), kind, finding.message);
     } else {
-      out << absl::StreamFormat("%s:%d:%d: %s: %s: %s\n", finding.file, finding.line,
+      out << absl::StreamFormat("%s:%d:%d: %s: %s: %s\n", Escaped(finding.file), finding.line,
                                 finding.column, kind, Quoted(finding.word), finding.message);
     }
   }

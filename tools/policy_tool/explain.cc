@@ -164,20 +164,21 @@ struct Explanation {
       const Rule* const floor = RuleFor(Setting::kFloor);
       if (setting == Setting::kLevel && floor != nullptr &&
           (rule == nullptr || rule->value < static_cast<uint64_t>(policy.level))) {
-        return absl::StrCat(floor->file, ":", floor->line, " (floor)");
+        return absl::StrCat(Escaped(floor->file), ":", floor->line, " (floor)");
       }
     }
     const bool by_audit = rule == nullptr;
     if (by_audit) rule = RuleFor(Setting::kAudit);
     if (rule == nullptr) return std::string(TextOf(origin));
-    return absl::StrCat(rule->file, ":", rule->line, by_audit ? " (audit)" : "");
+    return absl::StrCat(Escaped(rule->file), ":", rule->line, by_audit ? " (audit)" : "");
   }
 
   std::string FloorOrigin() const {
     if (inputs.fixed_level) return "build";
     if (RuleFor(Setting::kFloor) != nullptr) return OriginText(Origin::kFile, Setting::kFloor);
     const Rule* const level = RuleFor(Setting::kLevel);
-    return level == nullptr ? "build" : absl::StrCat(level->file, ":", level->line, " (level)");
+    return level == nullptr ? "build"
+                            : absl::StrCat(Escaped(level->file), ":", level->line, " (level)");
   }
 };
 
@@ -207,15 +208,15 @@ std::vector<std::vector<std::string>> PolicyRows(const Explanation& all) {
 }
 
 void PrintText(const Explanation& all, std::ostream& out) {
-  out << "program " << all.program.path;
+  out << "program " << Escaped(all.program.path);
   if (!all.program.note.empty()) out << " (" << all.program.note << ")";
   out << "\n";
   if (all.inputs.secure)
     out << "  runs with raised privileges: the environment counts for nothing\n";
   std::vector<std::vector<std::string>> rows;
-  for (const std::string& file : all.journal.files) rows.push_back({file, "read"});
+  for (const std::string& file : all.journal.files) rows.push_back({Escaped(file), "read"});
   for (const auto& [file, reason] : all.journal.refused) {
-    rows.push_back({file, "refused: " + reason});
+    rows.push_back({Escaped(file), "refused: " + reason});
   }
   out << "policy files\n" << (rows.empty() ? "  none\n" : Aligned(rows, "  "));
   const auto section = [&](std::string_view title, std::string_view indent = "  ") {
@@ -225,7 +226,7 @@ void PrintText(const Explanation& all, std::ostream& out) {
   rows.clear();
   for (const Rule& rule : all.journal.rules) {
     rows.push_back(
-        {absl::StrCat(rule.file, ":", rule.line), SettingText(rule.setting, rule.value)});
+        {absl::StrCat(Escaped(rule.file), ":", rule.line), SettingText(rule.setting, rule.value)});
   }
   section("rules that match");
   for (const auto& [origin, settings] : {std::pair(Origin::kProgram, &all.inputs.program),
@@ -237,7 +238,7 @@ void PrintText(const Explanation& all, std::ostream& out) {
   }
   section("also said");
   for (const Complained& told : all.journal.complaints) {
-    rows.push_back({absl::StrCat(told.source, ":", told.line, ":", told.column),
+    rows.push_back({absl::StrCat(Escaped(told.source), ":", told.line, ":", told.column),
                     absl::StrCat(Quoted(told.word), ": ", told.message)});
   }
   section("complaints");

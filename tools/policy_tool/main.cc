@@ -1,5 +1,7 @@
-// tools/policy: which policy a program gets and why, and what is wrong with policy files.
+// tools/policy, installed as hardened-policy: which policy a program gets and why, and what is
+// wrong with policy files.
 
+#include <filesystem>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -9,6 +11,8 @@
 #include "absl/flags/reflection.h"
 #include "absl/flags/usage.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_replace.h"
+#include "hardened/hardened.h"
 #include "policies/policy_file.h"
 #include "tools/policy_tool/commands.h"
 #include "tools/policy_tool/text.h"
@@ -23,20 +27,20 @@ ABSL_FLAG(uint32_t, owner, 0, "explain: the user to whom they must belong; the l
 ABSL_FLAG(std::string, level, "standard", "explain: the level of the build");
 ABSL_FLAG(bool, fixed, false, "explain: the library has this level only");
 ABSL_FLAG(bool, secure, false, "explain: the program runs with raised privileges (AT_SECURE)");
-ABSL_FLAG(std::string, costs, "", "show: a file with measured costs");
+ABSL_FLAG(std::string, costs, "", "show: a file with measured costs; default: the installed one");
 
 namespace hardened::policy_tool {
 namespace {
 
 constexpr char kUsage[] =
-    R"(usage: tools/policy explain PROGRAM [--environment='HARDENED_LEVEL=... HARDENED_OPTIONS=...']
+    R"(usage: PROGRAM explain FILE [--environment='HARDENED_LEVEL=... HARDENED_OPTIONS=...']
                     [--directory=/etc/hardened] [--owner=UID] [--defaults=OPTIONS]
                     [--level=LEVEL] [--fixed] [--secure]
-       tools/policy check FILE...
-       tools/policy show [LEVEL]
-       tools/policy settings
+       PROGRAM check FILE...
+       PROGRAM show [LEVEL]
+       PROGRAM settings
 
-explain   the policy that PROGRAM gets: which rule gave which value, what was rejected and why
+explain   the policy that the program FILE gets: which rule gave which value, what was rejected and why
 check     what is wrong with policy files; exits 1 when anything is
 show      the features of a level and what they cost, where that was measured; without a level those
           of all, as a table in Markdown
@@ -46,9 +50,44 @@ settings  all settings, as a table in Markdown
 hardened_default_options, --owner whose the files must be (the library wants root).
 )";
 
+std::string program_name;
+
+std::string UsageText() { return absl::StrReplaceAll(kUsage, {{"PROGRAM", program_name}}); }
+
 int Usage() {
-  std::cerr << kUsage;
+  std::cerr << UsageText();
   return 2;
+}
+
+// How the user calls it: tools/policy runs it under the name that Bazel gave it.
+std::string ProgramName(const char* path) {
+  const std::string name = std::filesystem::path(path).filename();
+  return name == "policy_tool" ? "tools/policy" : name;
+}
+
+// Whether one of the words asks for help or the version, which Abseil would answer in its own way
+// and with status 1.
+bool Answered(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view word = argv[i];
+    if (word == "--") return false;
+    if (word == "--help" || word == "-h") {
+      std::cout << UsageText();
+      return true;
+    }
+    if (word == "--version") {
+      std::cout << program_name << " (hardened) " << HARDENED_VERSION << "\n";
+      return true;
+    }
+  }
+  return false;
+}
+
+// The file that tools/install puts beside this program; it need not exist.
+std::string InstalledCosts() {
+  std::error_code error;
+  return std::filesystem::read_symlink("/proc/self/exe", error).parent_path() /
+         "../share/hardened/costs.json";
 }
 
 // Abseil would exit with 1.
@@ -63,7 +102,7 @@ bool KnowsFlags(int argc, char** argv) {
     absl::CommandLineFlag* const flag = absl::FindCommandLineFlag(word);
     if (flag == nullptr &&
         !(word.starts_with("no") && absl::FindCommandLineFlag(word.substr(2)) != nullptr)) {
-      std::cerr << "tools/policy: unknown option " << Quoted(argv[i]) << "\n";
+      std::cerr << program_name << ": unknown option " << Quoted(argv[i]) << "\n";
       return false;
     }
     // "--flag value": the value is no flag.
@@ -91,7 +130,8 @@ int Run(const std::vector<std::string>& words) {
   } else if (command == "check" && !arguments.empty()) {
     result = Check(arguments, json, std::cout);
   } else if (command == "show" && arguments.size() == 1) {
-    result = Show(arguments[0], absl::GetFlag(FLAGS_costs), json, std::cout);
+    const std::string costs = absl::GetFlag(FLAGS_costs);
+    result = Show(arguments[0], costs.empty() ? InstalledCosts() : costs, json, std::cout);
   } else if (command == "show" && arguments.empty()) {
     result = ShowAll(json, std::cout);
   } else if (command == "settings" && arguments.empty()) {
@@ -100,7 +140,7 @@ int Run(const std::vector<std::string>& words) {
     return Usage();
   }
   if (result.ok()) return *result;
-  std::cerr << "tools/policy: " << result.status().message() << "\n";
+  std::cerr << program_name << ": " << result.status().message() << "\n";
   return absl::IsInvalidArgument(result.status()) ? 2 : 1;
 }
 
@@ -109,7 +149,9 @@ int Run(const std::vector<std::string>& words) {
 
 int main(int argc, char** argv) {
   using namespace hardened::policy_tool;
-  absl::SetProgramUsageMessage(kUsage);
+  program_name = ProgramName(argv[0]);
+  if (Answered(argc, argv)) return 0;
+  absl::SetProgramUsageMessage(UsageText());
   if (!KnowsFlags(argc, argv)) return Usage();
   const std::vector<char*> words = absl::ParseCommandLine(argc, argv);
   return Run({words.begin() + 1, words.end()});

@@ -45,7 +45,7 @@ std::vector<Feature> FeatureList(const Features& features) {
       {"isolate_classes", flag(features.core.isolate_classes),
        "address space of one size class never serves another"},
       {"random_run_guards", flag(features.core.random_run_guards),
-       "guards of runs (above 64 KiB) have random sizes"},
+       "guards of runs (above 64 KiB) have random sizes, and freed runs wait"},
       {"end_aligned_runs", flag(features.core.end_aligned_runs),
        "a run ends against the guard behind it"},
   };
@@ -68,7 +68,8 @@ absl::StatusOr<nlohmann::json> ReadCosts(const std::string& file) {
   std::ifstream stream(file);
   if (!stream) return nlohmann::json::object();
   nlohmann::json costs = nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false);
-  if (!costs.is_object()) return absl::DataLossError(absl::StrCat(file, ": not a JSON object"));
+  if (!costs.is_object())
+    return absl::DataLossError(absl::StrCat(Escaped(file), ": not a JSON object"));
   return costs;
 }
 

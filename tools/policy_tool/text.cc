@@ -1,9 +1,9 @@
 #include "tools/policy_tool/text.h"
 
 #include <algorithm>
+#include <span>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "hardened/prim/raw_writer.h"
 
 namespace hardened::policy_tool {
@@ -43,18 +43,14 @@ std::string GrammarText(Setting setting) {
   return "";
 }
 
-std::string Quoted(std::string_view word) {
-  std::string text = "\"";
-  for (const char c : word) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte >= 0x7f) {
-      absl::StrAppendFormat(&text, "\\x%02x", byte);
-    } else {
-      text += c;
-    }
-  }
-  return text + "\"";
+std::string Escaped(std::string_view text) {
+  std::string escaped(4 * text.size(), '\0');
+  prim::RawWriter out{std::span<char>(escaped)};
+  escaped.resize(out.Escaped(text).view().size());
+  return escaped;
 }
+
+std::string Quoted(std::string_view word) { return absl::StrCat("\"", Escaped(word), "\""); }
 
 std::string Aligned(const std::vector<std::vector<std::string>>& rows, std::string_view indent) {
   std::vector<size_t> widths;
@@ -75,7 +71,9 @@ std::string Aligned(const std::vector<std::vector<std::string>>& rows, std::stri
 }
 
 std::string JsonText(const nlohmann::ordered_json& json) {
-  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  return json.dump(2, ' ', /*ensure_ascii=*/true,
+                   nlohmann::ordered_json::error_handler_t::replace) +
+         "\n";
 }
 
 std::vector<Setting> AllSettings() {

@@ -21,13 +21,15 @@ std::string SettingText(policies::Setting setting, uint64_t value);
 // The values that a setting takes, for readers: "64K to 1G".
 std::string GrammarText(policies::Setting setting);
 
-// `word` in quotes; bytes that a terminal could act upon are written as \x1b.
+// Text of somebody else: bytes that a terminal could act upon are written as \x1b.
+std::string Escaped(std::string_view text);
+// The same in quotes.
 std::string Quoted(std::string_view word);
 
 // Rows with their columns aligned, two spaces between them; each line begins with `indent`.
 std::string Aligned(const std::vector<std::vector<std::string>>& rows, std::string_view indent);
 
-// Bytes that are not UTF-8 are replaced.
+// In ASCII; bytes that are not UTF-8 are replaced.
 std::string JsonText(const nlohmann::ordered_json& json);
 
 // All settings, in the order of the table.

@@ -79,6 +79,8 @@ constexpr Features AddQuarantine(Features features, const Features& level) {
 
 constexpr Features AddRunGuards(Features features, const Features& level) {
   features.core.random_run_guards = level.core.random_run_guards;
+  features.core.run_gap_slices = level.core.run_gap_slices;
+  features.core.delay_runs = level.core.delay_runs;
   return features;
 }
 

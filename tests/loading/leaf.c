@@ -1,0 +1,2 @@
+/* leaf: what caller.c looks for. */
+int LeafNumber(void) { return 7; }
