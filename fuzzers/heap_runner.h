@@ -386,10 +386,10 @@ class HeapRunner {
     if (!core::heap_state.started()) return;
     const uint64_t now = prim::CoarseMilliseconds();
     core::run_cache->Purge(now, 0);
-    core::heap_registry.CollectPool(/*all=*/true);
     if (core::HasHeap()) {
       static_cast<core::ThreadHeap*>(core::current_heap)->ReleaseEverything(/*keep_one=*/false);
     }
+    core::heap_registry.ReclaimAll();
     core::heap_state.Purge(now, /*force=*/true);
     core::empty_slabs->Purge(now, /*force=*/true, core::heap_constants->options.purge);
   }

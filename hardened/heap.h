@@ -44,10 +44,11 @@ namespace hardened {
 struct LiveAllocation {
   core::SliceDescriptor* slice;
   core::SlotRecord* record;
-  core::RecordValue value;
-  uint16_t life;  // where there is one
+  core::LifeWord word;  // as it was found; without a life where there is none
   core::SliceUse use;
 
+  core::RecordValue value() const { return core::RecordIn(word); }
+  uint16_t life() const { return core::LifeIn(word); }
   bool found() const { return slice != nullptr; }
   bool is_run() const { return use == core::SliceUse::kRun; }
   bool is_zero_size() const { return use == core::SliceUse::kZeroSize; }
@@ -141,7 +142,7 @@ class Heap {
       CheckNeighbours(slice, index, address, size, FactsOf(entry_point).name);
     }
     // Before the wipe: a free by another thread that sees wiped memory then also sees why.
-    const bool wipe = kFeatures.wipe_limit > 0 && size <= kFeatures.wipe_limit;
+    const bool wipe = IsWiped(size);
     record.store(wipe && !kFeatures.sweep ? core::kFreedZeroRecord : core::kFreedRecord,
                  std::memory_order_release);
     if (wipe) {
@@ -194,7 +195,8 @@ class Heap {
     if constexpr (!kFeatures.check_stated_size) return;
     if (pointer == nullptr) return;
     const LiveAllocation live = Look(reinterpret_cast<uintptr_t>(pointer));
-    if (!live.found() || (FactsOf(entry_point).accepts & KindBit(core::KindOf(live.value))) == 0) {
+    if (!live.found() ||
+        (FactsOf(entry_point).accepts & KindBit(core::KindOf(live.value()))) == 0) {
       return;  // the call itself will say so
     }
     if (alignment < core::kSlotAlignment) alignment = core::kSlotAlignment;
@@ -205,7 +207,7 @@ class Heap {
       if (alignment == core::kSlotAlignment) return;
     } else {
       const bool told = !kFeatures.canary || alignment == core::kSlotAlignment ||
-                        (live.life & kLifeAlignment) == AlignmentCode(alignment);
+                        (live.life() & kLifeAlignment) == AlignmentCode(alignment);
       if (told && live.slice->size_class == AlignedClass(alignment, SizeOf(live))) return;
     }
     const int saved_errno = errno;
@@ -263,6 +265,14 @@ class Heap {
 
   static constexpr SlotCanary::Words kWords =
       kFeatures.check_neighbours ? SlotCanary::Words::kFirstAndLast : SlotCanary::Words::kFirst;
+
+  // Whether slots of `size` are wiped when they are freed.
+  static constexpr bool IsWiped(size_t size) {
+    if constexpr (kFeatures.wipe_limit == 0 || kFeatures.wipe_limit >= core::kMaxSlotSize) {
+      return kFeatures.wipe_limit != 0;
+    }
+    return size <= kFeatures.wipe_limit;
+  }
 
   static constexpr core::RecordValue LiveValue(core::SizeClass size_class, size_t bytes,
                                                core::AllocationKind kind) {
@@ -361,7 +371,7 @@ class Heap {
       // Misses:  slots above the wipe limit: where they must be zero they are cleared.
       // Cost:    see IsZero(); calloc pays it everywhere, malloc where Features say so.
       const core::RecordValue before = entry.record->load(std::memory_order_relaxed);
-      if (size <= kFeatures.wipe_limit && core::IsKnownZero(before)) {
+      if (IsWiped(size) && core::IsKnownZero(before)) {
         if (ABSL_PREDICT_FALSE(before == core::kUnusedZeroRecord)) Populate(entry.slot, size);
         if (ABSL_PREDICT_FALSE(!IsZero(entry.slot, size))) {
           return AllocateInstead<Failure>(entry, size_class, bytes, kind, zeroed, alignment);
@@ -574,13 +584,13 @@ class Heap {
     if constexpr (kFeatures.canary) {
       if (live.is_zero_size()) return true;
       const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
-      size_t slack = core::SlackOf(live.value);
+      size_t slack = core::SlackOf(live.value());
       size_t size = core::kSlotSizes[live.slice->size_class];
       if (live.is_run()) {
         slack = RunSlack(live.run());
         size = live.run().requested + slack;
       }
-      const uint64_t value = SlotCanary::Value(address, live.life);
+      const uint64_t value = SlotCanary::Value(address, live.life());
       // Data that does not start its page, because it ends against a guard, has bytes in front that
       // nothing may write.
       const bool front_intact = !live.is_run() || live.run().data == live.run().pages ||
@@ -591,7 +601,7 @@ class Heap {
       if (front_intact && end_intact) return true;
       // Freed in this very moment by another thread, which wiped it?
       const core::RecordValue now = live.record->load(std::memory_order_acquire);
-      if (now != live.value && now != core::kPendingRecord) {
+      if (now != live.value() && now != core::kPendingRecord) {
         ReportBadPointer(pointer, UseOf(entry_point), FactsOf(entry_point).name);
         return false;
       }
@@ -669,7 +679,7 @@ class Heap {
   }
 
   static void CheckKind(void* pointer, const LiveAllocation& live, EntryPoint entry_point) {
-    const core::AllocationKind kind = core::KindOf(live.value);
+    const core::AllocationKind kind = core::KindOf(live.value());
     uint8_t accepts = FactsOf(entry_point).accepts;
     // AllocateAligned() does not keep the two apart there.
     if (!kFeatures.exact_size && (accepts & KindBit(core::AllocationKind::kAligned)) != 0) {
@@ -688,8 +698,8 @@ class Heap {
   // Cost:    one atomic operation, on the slow side only.
   // Returns: false when somebody else was first, which was reported.
   static bool Claim(void* pointer, const LiveAllocation& live, EntryPoint entry_point) {
-    core::RecordValue expected = live.value;
-    if (HasLife(live.use) ? core::ClaimWithLife(*live.record, core::WordOf(live.value, live.life))
+    core::RecordValue expected = live.value();
+    if (HasLife(live.use) ? core::ClaimWithLife(*live.record, live.word)
                           : live.record->compare_exchange_strong(expected, core::kPendingRecord,
                                                                  std::memory_order_relaxed)) {
       return true;
@@ -809,7 +819,7 @@ class Heap {
                                         ? core::LoadWithLife(record)
                                         : core::WordOf(record.load(std::memory_order_relaxed), 0);
         if (core::IsLive(core::RecordIn(word))) {
-          return {slice, &record, core::RecordIn(word), core::LifeIn(word), use};
+          return {slice, &record, word, use};
         }
       }
     }
@@ -829,7 +839,7 @@ class Heap {
     if (live.is_run()) {
       return kFeatures.exact_size ? live.run().requested : live.run().capacity();
     }
-    return core::kSlotSizes[live.slice->size_class] - core::SlackOf(live.value);
+    return core::kSlotSizes[live.slice->size_class] - core::SlackOf(live.value());
   }
 
   // ---- realloc
@@ -906,7 +916,7 @@ class Heap {
                                               size_t bytes, bool intact) {
     void* result = Allocate(bytes, core::AllocationKind::kMalloc);
     if (result == nullptr || !CopyTo(result, pointer, live, bytes)) {
-      live.record->store(live.value, std::memory_order_release);
+      live.record->store(live.value(), std::memory_order_release);
       return nullptr;
     }
     End(pointer, live, intact);

@@ -358,6 +358,8 @@ constinit std::atomic<bool> guards_refused{false};
 // Slices that come with a run for the sake of its place.
 size_t GapSlices() {
   if (guards_refused.load(std::memory_order_relaxed)) return 0;
+  // There it counts as memory, too.
+  if (prim::linux_page_source.rationed()) return 0;
   return heap_constants->options.run_gap_slices;
 }
 

@@ -8,6 +8,7 @@
 #include "hardened/prim/error_stream.h"
 #include "hardened/prim/kernel.h"
 #include "hardened/prim/raw_writer.h"
+#include "hardened/prim/sandbox.h"
 #include "hardened/prim/signals.h"
 #include "hardened/prim/system_info.h"
 
@@ -34,7 +35,10 @@ void CheckFailed(const char* file, int line, const char* condition) {
   Abort();
 }
 
-void MarkThreadDying() { g_dying_thread.store(ThreadId(), std::memory_order_relaxed); }
+void MarkThreadDying() {
+  LeaveSandbox();
+  g_dying_thread.store(ThreadId(), std::memory_order_relaxed);
+}
 
 bool ThreadIsDying() {
   const uint64_t dying = g_dying_thread.load(std::memory_order_relaxed);
@@ -50,7 +54,7 @@ void AbortWithoutHandler() {
   SetSignalAction(SIGABRT, SignalAction{});
   UnblockAndRaiseAbort();
   // The first process of a container gets no signal whose action is the default.
-  for (;;) kernel::SystemCall(SYS_exit_group, 128 + SIGABRT);
+  for (;;) kernel::SystemCallUnasked(SYS_exit_group, 128 + SIGABRT);
 }
 
 }  // namespace hardened::prim

@@ -62,6 +62,8 @@ void EnterSandbox() {
   }
 }
 
+void LeaveSandbox() { g_sandbox.store(Sandbox::kNone, std::memory_order_relaxed); }
+
 bool SetStrictThread(bool strict) {
   const bool before = t_strict;
   t_strict = strict;

@@ -31,6 +31,9 @@ Sandbox CurrentSandbox();
 // threads have left calls that it may forbid.
 void EnterSandbox();
 
+// The process ends: what the report of it asks for is no worse than silence.
+void LeaveSandbox();
+
 // This thread is about to enter strict mode, or could not. Returns: what was said before.
 bool SetStrictThread(bool strict);
 // Whether this thread may make no system call.

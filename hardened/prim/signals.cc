@@ -24,7 +24,8 @@ extern "C" [[gnu::visibility("hidden")]] void __restore_rt();
 namespace hardened::prim {
 namespace {
 
-using kernel::SystemCall;
+// The program asks, or the process ends.
+using kernel::SystemCallUnasked;
 
 struct KernelAction {
   uintptr_t handler;
@@ -41,7 +42,8 @@ constexpr unsigned long kRestorer = 0x04000000;  // SA_RESTORER
 
 long GetSignalAction(int signal, SignalAction* out) {
   KernelAction found = {};
-  const long result = SystemCall(SYS_rt_sigaction, signal, nullptr, &found, sizeof(SignalSet));
+  const long result =
+      SystemCallUnasked(SYS_rt_sigaction, signal, nullptr, &found, sizeof(SignalSet));
   if (result != 0) return result;
   *out = {.handler = found.handler, .flags = found.flags & ~kRestorer, .mask = found.mask};
   return 0;
@@ -59,37 +61,38 @@ long SetSignalAction(int signal, const SignalAction& action) {
     wanted.restorer = reinterpret_cast<uintptr_t>(&__restore_rt);
   }
 #endif
-  return SystemCall(SYS_rt_sigaction, signal, &wanted, nullptr, sizeof(SignalSet));
+  return SystemCallUnasked(SYS_rt_sigaction, signal, &wanted, nullptr, sizeof(SignalSet));
 }
 
 SignalSet BlockSignals(SignalSet signals) {
   SignalSet before = 0;
-  SystemCall(SYS_rt_sigprocmask, SIG_BLOCK, &signals, &before, sizeof(signals));
+  SystemCallUnasked(SYS_rt_sigprocmask, SIG_BLOCK, &signals, &before, sizeof(signals));
   return before;
 }
 
 void SetBlockedSignals(SignalSet signals) {
-  SystemCall(SYS_rt_sigprocmask, SIG_SETMASK, &signals, nullptr, sizeof(signals));
+  SystemCallUnasked(SYS_rt_sigprocmask, SIG_SETMASK, &signals, nullptr, sizeof(signals));
 }
 
 SignalSet PendingSignals() {
   SignalSet pending = 0;
-  SystemCall(SYS_rt_sigpending, &pending, sizeof(pending));
+  SystemCallUnasked(SYS_rt_sigpending, &pending, sizeof(pending));
   return pending;
 }
 
 void TakePendingSignal(SignalSet signals) {
   const timespec at_once = {};
-  SystemCall(SYS_rt_sigtimedwait, &signals, nullptr, &at_once, sizeof(signals));
+  SystemCallUnasked(SYS_rt_sigtimedwait, &signals, nullptr, &at_once, sizeof(signals));
 }
 
 bool SendToThisThread(int signal, const siginfo_t* info) {
-  const long process = SystemCall(SYS_getpid);
-  const long thread = SystemCall(SYS_gettid);
-  if (info != nullptr && SystemCall(SYS_rt_tgsigqueueinfo, process, thread, signal, info) == 0) {
+  const long process = SystemCallUnasked(SYS_getpid);
+  const long thread = SystemCallUnasked(SYS_gettid);
+  if (info != nullptr &&
+      SystemCallUnasked(SYS_rt_tgsigqueueinfo, process, thread, signal, info) == 0) {
     return true;
   }
-  return SystemCall(SYS_tgkill, process, thread, signal) == 0;
+  return SystemCallUnasked(SYS_tgkill, process, thread, signal) == 0;
 }
 
 }  // namespace hardened::prim

@@ -1,6 +1,6 @@
 // The process's start and end. The first allocation registers the fork handlers; a program that
 // forks before it allocates gets them from the constructor. By the first allocation, too,
-// descriptor 2 may be something else than at the start.
+// descriptor 2 may be something else than at the start, and a sandbox may hide the policy files.
 
 #include "hardened/fork.h"
 #include "hardened/heap_plugs.h"
@@ -15,6 +15,7 @@ namespace {
 [[gnu::constructor]] void Begin() {
   prim::NoteErrorStream();
   FindSignalFunctions();
+  ThisProcessPolicy();
   if (!LeavesProcessAlone()) EnsureForkHandlers();
 }
 

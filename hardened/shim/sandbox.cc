@@ -67,7 +67,7 @@ auto SetMode(bool strict, Call call) {
                      EntryPoint::kFree);
   }
   if (!strict) {
-    prim::linux_page_source.PrepareForSandbox();
+    if (core::heap_state.started()) prim::linux_page_source.PrepareForSandbox();
     prim::EnterSandbox();
     return call();
   }

@@ -43,14 +43,14 @@ TEST(SweepTest, LooksAtNothingThatIsGone) {
 
 TEST(SweepTest, PassesByWhileTheSlabsAreHeld) {
   Free(Allocate(100));
-  ASSERT_TRUE(core::empty_slabs.TryHold(/*wait=*/false));
-  EXPECT_FALSE(core::empty_slabs.TryHold(/*wait=*/false));
+  ASSERT_TRUE(core::empty_slabs->TryHold(/*wait=*/false));
+  EXPECT_FALSE(core::empty_slabs->TryHold(/*wait=*/false));
   // A thread that exits in the middle of everything must come to an end.
   SweepStep();
   SweepEverything();
-  core::empty_slabs.EndHold();
-  ASSERT_TRUE(core::empty_slabs.TryHold(/*wait=*/true));
-  core::empty_slabs.EndHold();
+  core::empty_slabs->EndHold();
+  ASSERT_TRUE(core::empty_slabs->TryHold(/*wait=*/true));
+  core::empty_slabs->EndHold();
 }
 
 }  // namespace

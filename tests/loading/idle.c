@@ -46,7 +46,7 @@ int main(void) {
   sigaction(SIGSEGV, NULL, &action);
   printf("handler %s\n", action.sa_handler == SIG_DFL ? "none" : "some");
   printf("fork handlers %d\n", handlers);
-  printf("address space %s\n", StatusKilobytes("VmSize:") < (1 << 20) ? "small" : "large");
+  printf("address space %s\n", StatusKilobytes("VmSize:") < (30 << 10) ? "small" : "large");
   const pid_t child = fork();
   if (child == 0) _exit(malloc(10) == NULL);
   int status = -1;

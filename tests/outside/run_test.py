@@ -32,6 +32,7 @@ TOOLS = [
     ("entropy", "--quick", "--only=fresh", "--levels=light"),
     ("fuzz", "--seconds=1", "all"),
     ("checks/programs", "--level=light", "--only=library"),
+    ("checks/machine", "--packages=perl"),
     ("test", "--quick", "//tests/wayin:all"),
 ]
 

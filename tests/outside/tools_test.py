@@ -6,8 +6,8 @@ import unittest
 from support import ROOT, run
 
 TOOLS = [
-    "attack", "bench", "checks/check_layers.py", "checks/count_tests.py", "checks/programs", "entropy", "fuzz", "install",
-    "policy", "run", "test",
+    "attack", "bench", "checks/check_layers.py", "checks/count_tests.py", "checks/machine", "checks/programs", "entropy",
+    "fuzz", "install", "policy", "run", "test",
 ]  # fmt: skip
 VERSION = re.search(r'#define HARDENED_VERSION "(.*)"', (ROOT / "hardened/hardened.h").read_text(encoding="utf-8"))[1]
 

@@ -257,6 +257,18 @@ TEST_P(PreloadTest, MallocIsBoundToTheLibraryAndNeverToLibc) {
   EXPECT_TRUE(bound);
 }
 
+// What the library asks of the file system it asks before the program's own code.
+TEST_P(PreloadTest, AProgramThatHidesFilesBeforeItAllocatesHearsNothing) {
+  const Outcome plain = RunScript(PathIn("HIDDEN_FILES"), {});
+  if (WIFEXITED(plain.status) && WEXITSTATUS(plain.status) == 3)
+    GTEST_SKIP() << "no seccomp filters here";
+  ASSERT_EQ(plain.out, "fine\n");
+  const Outcome preloaded = RunScript(PathIn("HIDDEN_FILES"), EnvironmentOf(GetParam()));
+  EXPECT_EQ(preloaded.status, 0);
+  EXPECT_EQ(preloaded.out, "fine\n");
+  EXPECT_EQ(preloaded.err, "");
+}
+
 INSTANTIATE_TEST_SUITE_P(EveryLevel, PreloadTest, ::testing::ValuesIn(kLevels),
                          [](const auto& info) { return std::string(info.param.name); });
 

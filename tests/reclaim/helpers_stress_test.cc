@@ -1,8 +1,6 @@
 // helpers_stress_test: owners come and go while others file what waits for them, under
 // ThreadSanitizer too.
 
-#include <sys/resource.h>
-
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -11,7 +9,6 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "hardened/prim/system_info.h"
 #include "tests/hardened/heap_under_test.h"
 #include "tests/preload/pattern.h"
 
@@ -35,26 +32,6 @@ constexpr size_t kOwners = 4;
 constexpr size_t kFreers = 2;
 constexpr size_t kPlaces = 8192;
 constexpr size_t kMostBytes = 400;
-
-// ThreadSanitizer knows only parts of the address space, none of which has room for the largest
-// cage: a limit on what is left makes it smaller.
-void StartHeap() {
-#ifdef TESTS_UNDER_TSAN
-  rlimit limit;
-  getrlimit(RLIMIT_AS, &limit);
-  const rlim_t before = limit.rlim_cur;
-  for (limit.rlim_cur = 1; limit.rlim_cur != 0; limit.rlim_cur <<= 1) {
-    // The least power of two that leaves 256 GiB.
-    setrlimit(RLIMIT_AS, &limit);
-    if (prim::AddressSpaceLeft() >= uint64_t{256} << 30) break;
-  }
-#endif
-  Free(Allocate(1));
-#ifdef TESTS_UNDER_TSAN
-  limit.rlim_cur = before;
-  setrlimit(RLIMIT_AS, &limit);
-#endif
-}
 
 // Where blocks pass from owners to those who free them; each names its size and its contents.
 struct Place {
@@ -88,7 +65,7 @@ void Own(unsigned seed) {
 }
 
 TEST(HelpersStressTest, OwnersComeAndGoWhileOthersFileTheirSlots) {
-  StartHeap();
+  Free(Allocate(1));
   const uint64_t before = [] {
     const core::ThreadHeap::Tally tally = core::heap_registry.Total();
     return tally.taken_slots - tally.remote_sent_slots + tally.live_runs;

@@ -227,6 +227,21 @@ void ForksUnderAFilterDrawApart() {
   REQUIRE(equal <= 9);
 }
 
+void SignalsAreTheProgramsUnderAFilter() {
+  static volatile sig_atomic_t handled = 0;
+  UseHeap(1);
+  EnterPlainFilter({SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_getpid, SYS_gettid, SYS_tgkill});
+  for (const int number : {SIGUSR1, SIGSEGV}) {
+    struct sigaction action = {}, found = {};
+    action.sa_handler = [](int) { handled = handled + 1; };
+    REQUIRE(sigaction(number, &action, nullptr) == 0);
+    REQUIRE(sigaction(number, nullptr, &found) == 0 && found.sa_handler == action.sa_handler);
+    raise(number);
+  }
+  REQUIRE(handled == 2);
+  UseHeap(1);
+}
+
 void AFilterThatKnowsTheAdviceOf2018() {
   UseHeap(2);
   EnterAdviceFilter(Way::kPrctl);
@@ -519,6 +534,7 @@ constexpr Scenario kScenarios[] = {
     SCENARIO(AFilterThroughSyscallOfPrctl),
     SCENARIO(ThreadsStartUnderAFilter),
     SCENARIO(ForksUnderAFilterDrawApart),
+    SCENARIO(SignalsAreTheProgramsUnderAFilter),
     SCENARIO(AFilterThatKnowsTheAdviceOf2018),
     SCENARIO(AnInheritedFilterThatKnowsTheAdviceOf2018),
     SCENARIO(AFilterForAllThreadsAmidTheirCalls),
