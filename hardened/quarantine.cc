@@ -16,6 +16,8 @@ constexpr uint32_t kFewQueued = 0;
 // Shares of the budget: of the longest block, and of the first of a class.
 constexpr size_t kLongestShare = 6;
 constexpr size_t kFirstShare = 64;
+// Blocks of so many slots, as a power of two, are copied into the magazine rather than become it.
+constexpr uint8_t kShortShift = 3;
 // Slots ahead that are brought into the cache while a block is checked.
 constexpr uint32_t kAhead = 8;
 
@@ -194,6 +196,10 @@ void Quarantine::Ripen(core::ThreadHeap& heap, core::SizeClass filling) {
       block = TakeOldest();
       if (block == nullptr) return;
     }
+    if (block->shift <= kShortShift && MoveToMagazine(heap, *block)) {
+      Spare(block);
+      continue;
+    }
     Line& line = lines_[block->size_class];
     line.ripe.Append(block);
     line.ripe_slots += block->count;
@@ -215,21 +221,35 @@ void Quarantine::StopServing(core::ThreadHeap& heap, core::SizeClass size_class)
   line.serving = nullptr;
 }
 
+bool Quarantine::MoveToMagazine(core::ThreadHeap& heap, Block& block) {
+  core::Magazine& magazine = heap.magazines[block.size_class];
+  if (magazine.count() == 0) StopServing(heap, block.size_class);
+  if (magazine.bottom != magazine.own || magazine.limit - magazine.top < block.count) return false;
+  MakeFit(heap, block);
+  std::copy_n(block.entries + 1, block.count, magazine.top + 1);
+  magazine.top += block.count;
+  return true;
+}
+
 bool Quarantine::Refill(core::ThreadHeap& heap, core::SizeClass size_class) {
   Line& line = lines_[size_class];
   core::Magazine& magazine = heap.magazines[size_class];
   StopServing(heap, size_class);
   for (Block* block; (block = line.ripe.Take()) != nullptr; Spare(block)) {
     line.ripe_slots -= block->count;
-    if (!checked_later_) Check(*block);
+    MakeFit(heap, *block);
     if (block->count == 0) continue;
-    Shuffle(*block, heap.random());
     line.serving = block;
     magazine.bottom = block->entries;
     magazine.top = magazine.limit = block->entries + block->count;
     return true;
   }
   return false;
+}
+
+void Quarantine::MakeFit(core::ThreadHeap& heap, Block& block) {
+  if (!checked_later_) Check(block);
+  Shuffle(block, heap.random());
 }
 
 void Quarantine::Check(Block& block) {

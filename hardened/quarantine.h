@@ -9,6 +9,9 @@
 // slots pass one by one through a pool, or out of a sliding window, is not: the first of a group to
 // return is then one of the first few dozen freed, as in the birthday problem.)
 //
+// Short blocks do not wait for that: their slots go on top of the magazine when they ripen, so that
+// malloc need not come back for each of a few large ones.
+//
 // Blocks of a class grow while it has many in the queue, up to 1,024 slots or a sixth of the
 // budget, and shrink when it has few: a block is about a fifth of what its class has waiting. Ripe
 // blocks stay while they hold no more than a magazine may, beyond that their slots go back to their
@@ -62,7 +65,7 @@ class Quarantine {
   uint32_t Add(core::ThreadHeap& heap, core::MagazineEntry slot, core::SizeClass size_class);
 
   // Makes a ripe block the magazine of `size_class`, which is empty.
-  // Returns: false when there is none; the magazine is then the heap's own. On the slow side.
+  // Returns: false when there is none; the magazine is then the heap's own.
   bool Refill(core::ThreadHeap& heap, core::SizeClass size_class);
 
   // From time to time: lets go what classes hold for nobody.
@@ -133,6 +136,11 @@ class Quarantine {
   void DissolveRipe(core::ThreadHeap& heap, Line& line);
   // The magazine of the class, which is empty, is the heap's own.
   void StopServing(core::ThreadHeap& heap, core::SizeClass size_class);
+  // Puts the slots of a block on top of the magazine. Returns: false when there is no room, or the
+  // magazine is a block.
+  bool MoveToMagazine(core::ThreadHeap& heap, Block& block);
+  // Checks and shuffles a block for its next life.
+  void MakeFit(core::ThreadHeap& heap, Block& block);
   // Takes out of the block what is not fit for use: somebody still has a pointer to it.
   void Check(Block& block);
   static void Shuffle(Block& block, prim::RandomStream& random);

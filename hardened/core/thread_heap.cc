@@ -267,12 +267,12 @@ bool ThreadHeap::Refill(SizeClass size_class) {
   }
   const uint64_t now = prim::CoarseMilliseconds();
   Housekeep(now);
-  const SlowSide slow_side(*this);
   ReturnStale(size_class);
-  Magazine& magazine = magazines[size_class];
-  Bin& bin = bins_[size_class];
   const HeapPlug& plug = heap_constants->options.plug;
   if (plug.refill != nullptr && plug.refill(*this, size_class)) return true;
+  const SlowSide slow_side(*this);
+  Magazine& magazine = magazines[size_class];
+  Bin& bin = bins_[size_class];
   if (HasIncoming()) {
     attended_ms_.store(now, std::memory_order_relaxed);
     Collect(kCollectAtOnce);
