@@ -57,7 +57,8 @@ bool HeapState::Start(const CoreOptions& options, const char* level, bool (*befo
     constants.options.run_hold_bytes =
         std::min(options.run_hold_bytes, constants.cage_bytes / kHeldShare);
   }
-  if (prim::MemoryIsCounted()) constants.options.run_gap_slices = 0;
+  prim::linux_page_source.LookAtLimits();
+  if (prim::linux_page_source.rationed()) constants.options.run_gap_slices = 0;
   {
     const prim::LockGuard guard(arenas_lock_);
     constants.link_keys.pad_key = LinkKey(*random_);

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "absl/base/config.h"
 #include "hardened/prim/kernel.h"
 #include "hardened/prim/sandbox.h"
 #include "hardened/prim/system_info.h"
@@ -17,6 +18,13 @@ namespace {
 constexpr int kGuardInstall = 102;
 constexpr int kGuardRemove = 103;
 constexpr int kDropLocked = 24;  // MADV_DONTNEED_LOCKED, Linux 5.18
+
+// ThreadSanitizer knows few addresses, and takes a wish for others as one for address 0.
+#if defined(ABSL_HAVE_THREAD_SANITIZER)
+constexpr bool kCanPlace = false;
+#else
+constexpr bool kCanPlace = true;
+#endif
 
 // A quarter of the kernel's default vm.max_map_count may go into guards: the program needs
 // mappings of its own, and a process at the limit cannot even start a thread.
@@ -71,7 +79,7 @@ constinit LinuxPageSource linux_page_source;
 void* LinuxPageSource::Place(size_t bytes, size_t alignment, uintptr_t hint) {
   const size_t page = PageSize();
   const uintptr_t start = RoundUp(hint, alignment);
-  if (bytes > SIZE_MAX - start) return nullptr;
+  if (!kCanPlace || bytes > SIZE_MAX - start) return nullptr;
   Count(counters_.reserve);
   void* const last = reinterpret_cast<void*>(start + bytes - page);
   if (MapFresh(last, page, PROT_NONE) != Commitment::kDone) return nullptr;

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/auxv.h>
-#include <sys/resource.h>
 #include <time.h>
 
 #include <atomic>
@@ -50,12 +49,6 @@ size_t ResourceLimit(int resource) {
 uintptr_t AddressSpaceEnd() {
   // On the stack, which lies at the end.
   return std::bit_ceil(uintptr_t{getauxval(AT_RANDOM)});
-}
-
-bool MemoryIsCounted() {
-  char mode[2] = {};
-  return ResourceLimit(RLIMIT_DATA) != SIZE_MAX ||
-         (ReadSmallFile("/proc/sys/vm/overcommit_memory", mode, 1) == 1 && mode[0] == '2');
 }
 
 uint64_t CoarseMilliseconds() {

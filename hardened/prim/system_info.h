@@ -23,10 +23,6 @@ size_t ResourceLimit(int resource);
 // aarch64.
 uintptr_t AddressSpaceEnd();
 
-// Whether the system counts committed memory that is never touched: RLIMIT_DATA is set, or
-// vm.overcommit_memory is 2.
-bool MemoryIsCounted();
-
 // Reads the start of a small file without being a cancellation point.
 // Returns: how many bytes of `out` were filled; 0 when it cannot be read.
 size_t ReadSmallFile(const char* path, char* out, size_t size);

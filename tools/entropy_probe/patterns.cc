@@ -51,8 +51,9 @@ void Free(uintptr_t address) { free(reinterpret_cast<void*>(address)); }
 
 // ---- fresh: the first objects of each size, and where the heap lies
 
-// Reads /proc/self/maps without allocating. Finds the start of the unbroken row of anonymous
-// mappings around `address`, and of the longest other such row: metadata that lies apart.
+// Reads /proc/self/maps without allocating. Finds the start of the row of anonymous mappings around
+// `address`, and of the longest other such row: metadata that lies apart. Small gaps belong to a
+// row: what is not in use may not be mapped.
 void FindBases(uintptr_t address, uintptr_t* own, uintptr_t* other) {
   static char text[1 << 16];
   const int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
@@ -63,6 +64,7 @@ void FindBases(uintptr_t address, uintptr_t* own, uintptr_t* other) {
   close(fd);
   text[length] = 0;
   *own = *other = 0;
+  constexpr uintptr_t kSmallGap = 256 << 20;
   uintptr_t start = 0, end = 0, longest = 0;
   const auto settle = [&] {
     if (address >= start && address < end) {
@@ -81,7 +83,7 @@ void FindBases(uintptr_t address, uintptr_t* own, uintptr_t* other) {
     sscanf(line, "%lx-%lx %*s %*s %*s %lu %n", &low, &high, &inode, &name);
     // Also "[heap]", where libc's allocator lives.
     const bool ours = inode == 0 && (line[name] == 0 || strcmp(line + name, "[heap]") == 0);
-    if (ours && low == end) {
+    if (ours && end != 0 && low - end < kSmallGap) {
       end = high;
     } else {
       settle();
