@@ -262,6 +262,8 @@ class Heap {
   static constexpr size_t kMaxSlotRequest = core::kMaxSlotSize - Canary::kRoom;
 
   static constexpr size_t kSizeNotStated = SIZE_MAX;
+  // Two cache lines.
+  static constexpr size_t kClearedInline = 128;
 
   static constexpr SlotCanary::Words kWords =
       kFeatures.check_neighbours ? SlotCanary::Words::kFirstAndLast : SlotCanary::Words::kFirst;
@@ -377,7 +379,12 @@ class Heap {
           return AllocateInstead<Failure>(entry, size_class, bytes, kind, zeroed, alignment);
         }
       } else if (zeroed) {
-        __builtin_memset(entry.slot, 0, bytes);
+        // Where nothing is wiped this is the usual path, which makes no call for small slots.
+        if (kFeatures.wipe_limit == 0 && size <= kClearedInline) {
+          WipeInline<kClearedInline>(entry.slot, size);
+        } else {
+          __builtin_memset(entry.slot, 0, bytes);
+        }
       }
     }
     if constexpr (kFeatures.sweep) {
@@ -709,32 +716,34 @@ class Heap {
   }
 
   // Ends the life of a claimed allocation whose canary was checked.
-  static void Release(void* pointer, const LiveAllocation& live) {
-    if (live.is_run()) {
-      live.record->store(core::kFreedRecord, std::memory_order_relaxed);
-      const bool sampled = live.run().trace != nullptr;
-      if (sampled) NoteSampleFreed(live.run());
-      core::FreeRun(live.run(),
-                    sampled ? SampleHoldBytes() : core::heap_constants->options.run_hold_bytes);
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static void Release(void* pointer, const LiveAllocation& live) {
+    if (!live.is_run()) return ReleaseSlot(pointer, *live.slice, *live.record);
+    live.record->store(core::kFreedRecord, std::memory_order_relaxed);
+    core::Run& run = live.run();
+    const bool sampled = run.trace != nullptr;
+    if (sampled) NoteSampleFreed(run);
+    core::FreeRun(run, sampled ? SampleHoldBytes() : core::heap_constants->options.run_hold_bytes);
+  }
+
+  ABSL_ATTRIBUTE_NOINLINE static void ReleaseSlot(void* pointer, core::SliceDescriptor& slice,
+                                                  core::SlotRecord& record) {
+    if (slice.use == core::SliceUse::kZeroSize) {
+      record.store(core::kFreedRecord, std::memory_order_relaxed);
+      zero_size_slots.Free(slice, {pointer, &record});
       return;
     }
-    if (live.is_zero_size()) {
-      live.record->store(core::kFreedRecord, std::memory_order_relaxed);
-      zero_size_slots.Free(*live.slice, {pointer, live.record});
-      return;
-    }
-    core::ThreadHeap* owner = live.slice->owner.load(std::memory_order_relaxed);
-    const core::SizeClass size_class = live.slice->size_class;
+    core::ThreadHeap* owner = slice.owner.load(std::memory_order_relaxed);
+    const core::SizeClass size_class = slice.size_class;
     if (owner == core::current_heap) {
       if constexpr (kFeatures.check_neighbours) {
         const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
-        CheckNeighbours(*live.slice, live.slice->IndexOf(address), address,
-                        core::kSlotSizes[size_class], "free");
+        CheckNeighbours(slice, slice.IndexOf(address), address, core::kSlotSizes[size_class],
+                        "free");
       }
     }
     Wipe(pointer, size_class);
     if (owner == core::current_heap) {
-      KeepOrPush(*owner, {pointer, live.record}, size_class);
+      KeepOrPush(*owner, {pointer, &record}, size_class);
       return;
     }
     core::ThreadHeap* sender = core::ThreadIsExiting() ? nullptr : core::CurrentHeapOrNew();
@@ -799,16 +808,20 @@ class Heap {
 
   // The live allocation that starts at `pointer`; reports when there is none. None either, without
   // a report, where the pointer is an early one (start_guard.h).
-  static LiveAllocation Find(void* pointer, EntryPoint entry_point) {
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static LiveAllocation Find(void* pointer, EntryPoint entry_point) {
     const LiveAllocation live = Look(reinterpret_cast<uintptr_t>(pointer));
-    if (!live.found() && !prim::IsEarly(pointer)) {
-      ReportBadPointer(pointer, UseOf(entry_point), FactsOf(entry_point).name);
-    }
+    if (!live.found()) [[unlikely]]
+      ReportUnlessEarly(pointer, entry_point);
     return live;
   }
 
+  ABSL_ATTRIBUTE_NOINLINE static void ReportUnlessEarly(void* pointer, EntryPoint entry_point) {
+    if (prim::IsEarly(pointer)) return;
+    ReportBadPointer(pointer, UseOf(entry_point), FactsOf(entry_point).name);
+  }
+
   // The live allocation that starts at `address`, if there is one.
-  static LiveAllocation Look(uintptr_t address) {
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static LiveAllocation Look(uintptr_t address) {
     core::SliceDescriptor* slice = core::heap_state.FindSlice(address);
     if (slice != nullptr && slice->use != core::SliceUse::kNone && !slice->released) {
       const uint32_t index = slice->IndexOf(address);

@@ -188,20 +188,19 @@ bool ReleaseReserves() {
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline Run* RunCache::TakeFirst(uint32_t slices,
                                                              prim::RandomStream& random) {
   Places& places = first_[slices % kFirst];
-  const auto look = [&places](unsigned at) { return places[at].load(std::memory_order_relaxed); };
   unsigned at = 0;
   if (heap_constants->options.delay_runs) {
-    static_assert(kPlaces == 4);
-    if (look(0).empty() || look(1).empty() || look(2).empty() || look(3).empty()) return nullptr;
+    if (!places.AllTaken()) return nullptr;
     at = random.Next16() % kPlaces;
-    for (unsigned tries = kPlaces; !look(at).Fits(slices); at = (at + 1) % kPlaces) {
+    for (unsigned tries = kPlaces; !places.Look(at).Fits(slices); at = (at + 1) % kPlaces) {
       if (--tries == 0) return nullptr;
     }
-  } else if (!look(at).Fits(slices)) {
+    places.free_place.store(static_cast<uint8_t>(at), std::memory_order_relaxed);
+  } else if (!places.Look(at).Fits(slices)) {
     return nullptr;
   }
   // Pairs with the release in PutFirst(): whoever gets a run sees it whole.
-  const Entry entry = places[at].exchange(Entry(), std::memory_order_acq_rel);
+  const Entry entry = places.runs[at].exchange(Entry(), std::memory_order_acq_rel);
   if (entry.Fits(slices)) [[likely]]
     return entry.run();
   if (!entry.empty()) PutFirst(*entry.run());
@@ -259,28 +258,28 @@ Run* RunCache::Unlink(Run** link) {
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline void RunCache::PutFirst(Run& run) {
   Places& places = first_[run.slices % kFirst];
   const Entry entry(run);
-  if (heap_constants->options.delay_runs) {
-    for (std::atomic<Entry>& place : places) {
-      Entry none;
-      if (place.load(std::memory_order_relaxed).empty() &&
-          place.compare_exchange_strong(none, entry, std::memory_order_acq_rel,
-                                        std::memory_order_relaxed)) {
-        return;
-      }
-    }
-  }
-  PutInstead(entry, places);
+  const Entry before = heap_constants->options.delay_runs
+                           ? places.PutIntoFree(entry)
+                           : places.runs[0].exchange(entry, std::memory_order_acq_rel);
+  if (!before.empty()) GoBehind(*before.run());
 }
 
-void RunCache::PutInstead(Entry entry, Places& places) {
-  // Which one has to go need not be a secret, but not always the same.
-  const size_t at = heap_constants->options.delay_runs
-                        ? (reinterpret_cast<uintptr_t>(entry.run()) >> 6) % kPlaces
-                        : 0;
-  const Entry before = places[at].exchange(entry, std::memory_order_acq_rel);
-  if (!before.empty() && !PutBehind(*before.run())) {
-    ReleaseRun(*before.run(), before.run()->freed_ms);
+RunCache::Entry RunCache::Places::PutIntoFree(Entry entry) {
+  unsigned at = free_place.load(std::memory_order_relaxed);
+  for (unsigned tries = kPlaces; tries > 0; --tries, at = (at + 1) % kPlaces) {
+    Entry none;
+    if (Look(at).empty() && runs[at].compare_exchange_strong(none, entry, std::memory_order_acq_rel,
+                                                             std::memory_order_relaxed)) {
+      return none;
+    }
   }
+  // Which one has to go need not be a secret, but not always the same.
+  at = (reinterpret_cast<uintptr_t>(entry.run()) >> 6) % kPlaces;
+  return runs[at].exchange(entry, std::memory_order_acq_rel);
+}
+
+void RunCache::GoBehind(Run& run) {
+  if (!PutBehind(run)) ReleaseRun(run, run.freed_ms);
 }
 
 bool RunCache::PutBehind(Run& run) {
@@ -298,11 +297,12 @@ bool RunCache::PutBehind(Run& run) {
 bool RunCache::Put(Run& run, uint64_t now_ms) {
   if (run.trace != nullptr || run.moved || run.lost) return false;
   run.freed_ms = now_ms;
-  run.generation = heap_state.generation();
   const CoreOptions& options = heap_constants->options;
-  constexpr unsigned kFirstShift = std::countr_zero(2 * kFirst);
-  constexpr unsigned kDelayedShift = std::countr_zero(2 * kFirst * kPlaces);
-  const unsigned shift = options.delay_runs ? kDelayedShift : kFirstShift;
+  unsigned shift = std::countr_zero(2 * kFirst);
+  if (options.delay_runs) {
+    run.generation = heap_state.generation();
+    shift = std::countr_zero(2 * kFirst * kPlaces);
+  }
   if (run.page_bytes > options.run_cache_bytes >> shift) return PutBehind(run);
   PutFirst(run);
   return true;
@@ -317,7 +317,7 @@ size_t RunCache::Purge(uint64_t now_ms, uint64_t delay_ms) {
     leaving = run;
   };
   for (Places& places : first_) {
-    for (std::atomic<Entry>& place : places) {
+    for (std::atomic<Entry>& place : places.runs) {
       if (place.load(std::memory_order_relaxed).empty()) continue;
       const Entry entry = place.exchange(Entry(), std::memory_order_acq_rel);
       if (entry.empty()) continue;
@@ -363,6 +363,8 @@ size_t GapSlices() {
   return heap_constants->options.run_gap_slices;
 }
 
+size_t SlicesFor(size_t bytes) { return (bytes + kSliceSize - 1) >> kSliceShift; }
+
 // How a request is laid out in slices.
 struct RunLayout {
   size_t page_bytes;
@@ -384,7 +386,7 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline RunLayout LayOut(size_t bytes, size_t alignm
   layout.by_slices = alignment > kSliceSize;
   layout.front = layout.by_slices ? kSliceSize : alignment > page ? alignment : page;
   const size_t total = layout.page_bytes + layout.front + page;
-  size_t slices = (total + kSliceSize - 1) >> kSliceShift;
+  size_t slices = SlicesFor(total);
   layout.gap = layout.by_slices ? 0 : gap;
   layout.exact = slices + layout.gap;
   if (slices > kFineSlices) {
@@ -398,24 +400,28 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline RunLayout LayOut(size_t bytes, size_t alignm
 
 bool ResizePages(Run& run, size_t bytes);
 
+// Makes a run from the cache one of `page_bytes`. Returns: null when it cannot be; it has gone then.
+ABSL_ATTRIBUTE_NOINLINE Run* Refit(Run& run, size_t page_bytes) {
+  const bool accessible = !run.held || Unhold(run);
+  if (accessible && run.page_bytes == page_bytes) return &run;
+  // From the start of its pages, wherever its data was.
+  run.arena->SliceAt(run.data).released = true;
+  run.data = run.pages;
+  if (accessible && run.pages + page_bytes + prim::PageSize() <= SpanEnd(run) &&
+      ResizePages(run, page_bytes) && run.page_bytes == page_bytes) {
+    return &run;
+  }
+  ReleaseRun(run, run.freed_ms);
+  return nullptr;
+}
+
 // A cached run with the size that is asked for; null when there is none.
 Run* TakeFitting(const RunLayout& layout, prim::RandomStream& random) {
   const uint32_t slices = static_cast<uint32_t>(layout.slices);
   Run* run = run_cache->Take(slices, random);
   // A long run that is cut gives its end back; new memory would cost a fault for each page.
   if (run == nullptr && !layout.fine()) run = run_cache->TakeBestFit(slices, 2 * slices);
-  if (run == nullptr) return nullptr;
-  const bool accessible = !run->held || Unhold(*run);
-  if (accessible && run->page_bytes == layout.page_bytes) return run;
-  // From the start of its pages, wherever its data was.
-  run->arena->SliceAt(run->data).released = true;
-  run->data = run->pages;
-  if (accessible && run->pages + layout.page_bytes + prim::PageSize() <= SpanEnd(*run) &&
-      ResizePages(*run, layout.page_bytes) && run->page_bytes == layout.page_bytes) {
-    return run;
-  }
-  ReleaseRun(*run, run->freed_ms);
-  return nullptr;
+  return run == nullptr ? nullptr : Refit(*run, layout.page_bytes);
 }
 
 // Bytes in front of the data: a random number where the level says so.
@@ -460,7 +466,28 @@ Run* MakeRun(ThreadHeap& heap, const RunLayout& layout, size_t alignment) {
 
 }  // namespace
 
-Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, RunPlacement placement) {
+namespace {
+
+// Makes a run, or one from the cache, what was asked for.
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline Run* Finish(ThreadHeap& heap, Run* run, bool fresh, size_t bytes,
+                                                size_t alignment, RunPlacement placement) {
+  const uintptr_t data = PlaceData(*run, bytes, alignment, placement);
+  if (fresh || data != run->data) {
+    // End-aligned data may start in another slice than before.
+    if (!fresh) run->arena->SliceAt(run->data).released = true;
+    run->data = data;
+    Describe(*run);
+  }
+  run->record.store(kFreedRecord, std::memory_order_relaxed);
+  run->requested = bytes;
+  run->alignment_shift = static_cast<uint8_t>(std::countr_zero(alignment));
+  run->thread_id = heap.thread_id();
+  heap.CountRun(1, 1, static_cast<int64_t>(run->page_bytes));
+  return run;
+}
+
+ABSL_ATTRIBUTE_NOINLINE Run* AllocateUnusual(ThreadHeap& heap, size_t bytes, size_t alignment,
+                                             RunPlacement placement) {
   if (bytes > PTRDIFF_MAX || alignment > PTRDIFF_MAX) return nullptr;
   const bool by_level = placement == RunPlacement::kByLevel;
   const size_t page = prim::PageSize();
@@ -468,27 +495,34 @@ Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, RunPlacement 
   if (layout.slices > UINT32_MAX / 4 || alignment >> kSliceShift > UINT32_MAX / 4) return nullptr;
   // Nothing lies on the guard behind its page, which ends where the alignment says.
   if (bytes == 0 && placement == RunPlacement::kEnd && alignment > page) layout.front -= page;
-  const bool cacheable = alignment <= page && by_level;
+  // Those of a few slices were looked for.
+  const bool cacheable = alignment <= page && by_level && (!layout.fine() || bytes == 0);
   Run* run = cacheable ? TakeFitting(layout, heap.random()) : nullptr;
-  if (run != nullptr) {
-    // End-aligned data may start in another slice than before.
-    run->arena->SliceAt(run->data).released = true;
-  } else {
+  const bool fresh = run == nullptr;
+  if (fresh) run = MakeRun(heap, layout, alignment);
+  if (run == nullptr && layout.gap > 0) {
+    layout = LayOut(bytes, alignment, 0, page);
     run = MakeRun(heap, layout, alignment);
-    if (run == nullptr && layout.gap > 0) {
-      layout = LayOut(bytes, alignment, 0, page);
-      run = MakeRun(heap, layout, alignment);
-    }
-    if (run == nullptr) return nullptr;
   }
-  run->data = PlaceData(*run, bytes, alignment, placement);
-  run->record.store(kFreedRecord, std::memory_order_relaxed);
-  run->requested = bytes;
-  run->alignment_shift = static_cast<uint8_t>(std::countr_zero(alignment));
-  run->thread_id = heap.thread_id();
-  Describe(*run);
-  heap.CountRun(1, 1, static_cast<int64_t>(layout.page_bytes));
-  return run;
+  return run == nullptr ? nullptr : Finish(heap, run, fresh, bytes, alignment, placement);
+}
+
+}  // namespace
+
+Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, RunPlacement placement) {
+  const size_t page = prim::PageSize();
+  // Of a few slices, wherever in them, one that was freed and has this very size.
+  if (bytes - 1 < (kFineSlices << kSliceShift) - 2 * page && alignment <= page &&
+      placement == RunPlacement::kByLevel) [[likely]] {
+    const size_t page_bytes = prim::RoundUp(bytes, page);
+    const size_t slices = SlicesFor(page_bytes + 2 * page) + GapSlices();
+    Run* run = run_cache->Take(static_cast<uint32_t>(slices), heap.random());
+    if (run != nullptr && (run->held || run->page_bytes != page_bytes)) [[unlikely]]
+      run = Refit(*run, page_bytes);
+    if (run != nullptr) [[likely]]
+      return Finish(heap, run, /*fresh=*/false, bytes, alignment, placement);
+  }
+  return AllocateUnusual(heap, bytes, alignment, placement);
 }
 
 void FreeRun(Run& run, size_t hold_bytes) {

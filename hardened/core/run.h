@@ -178,8 +178,21 @@ class RunCache {
     static constexpr unsigned kSlicesShift = 48;
     uint64_t word_ = 0;
   };
-  using Places = std::array<std::atomic<Entry>, kPlaces>;
   static_assert(std::atomic<Entry>::is_always_lock_free);
+  // Of runs of one hash.
+  struct Places {
+    Entry Look(unsigned at) const { return runs[at].load(std::memory_order_relaxed); }
+    bool AllTaken() const {
+      static_assert(kPlaces == 4);
+      return !Look(0).empty() && !Look(1).empty() && !Look(2).empty() && !Look(3).empty();
+    }
+
+    // Where all are taken, one goes. Returns: that one.
+    Entry PutIntoFree(Entry entry);
+
+    std::array<std::atomic<Entry>, kPlaces> runs{};
+    std::atomic<uint8_t> free_place{0};  // probably: the one that was taken last
+  };
 
   Run* TakeFirst(uint32_t slices, prim::RandomStream& random);
   Run* TakeBehind(uint32_t slices) ABSL_LOCKS_EXCLUDED(lock_);
@@ -191,7 +204,8 @@ class RunCache {
   // Into the first stage; where all places are taken, the run in one of them goes behind, or back
   // to its arena.
   void PutFirst(Run& run);
-  void PutInstead(Entry entry, Places& places);
+  // Into the lists, or back to its arena.
+  void GoBehind(Run& run);
 
   // The first stage: runs so small that it holds half the cache's bytes at most.
   std::array<Places, kFirst> first_{};

@@ -590,6 +590,7 @@ void ThreadHeap::MakeStockStale() {
 bool ThreadHeap::ReturnStale(SizeClass size_class) {
   Bin& bin = bins_[size_class];
   if (bin.cut_countdown == 0) return false;
+  const SlowSide slow_side(*this);
   RestartCountdown(size_class, bin.cut_countdown);
   bin.cut_countdown = 0;
   const SlowSide slow_side(*this);

@@ -13,12 +13,24 @@
 // the kernel may itself be forbidden by then.
 //
 // Threads, signals: any. A filter counts for the whole process, whichever thread it is for.
+//
+// A thread may be between its permit and its call while another one installs a filter for both, so
+// calls are counted, and EnterSandbox() waits for them. Nobody else is there while libc says that
+// there is one thread, and nothing is counted.
 
 #ifndef HARDENED_PRIM_SANDBOX_H_
 #define HARDENED_PRIM_SANDBOX_H_
 
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
 #include <atomic>
 #include <cstdint>
+
+// Of libc, since glibc 2.32: false from the first second thread on.
+extern "C" {
+[[gnu::weak]] extern char __libc_single_threaded;
+}
 
 namespace hardened::prim {
 
@@ -39,27 +51,64 @@ bool SetStrictThread(bool strict);
 // Whether this thread may make no system call.
 bool IsStrictThread();
 
-// The permission to make one system call, for as long as it is made.
+namespace internal {
+
+extern std::atomic<Sandbox> sandbox;
+extern constinit thread_local bool strict_thread [[gnu::tls_model("initial-exec")]];
+
+// Of every filter under which a malloc can live. `advice` is the third argument.
+constexpr bool IsPlainCall(long number, long advice) {
+  switch (number) {
+    case SYS_mmap:
+    case SYS_munmap:
+    case SYS_mprotect:
+    case SYS_futex:
+    case SYS_write:
+      return true;
+    case SYS_madvise:
+      return advice == MADV_DONTNEED;
+    default:
+      return false;
+  }
+}
+
+// Whether nobody else could install a filter in the middle of a call.
+inline bool IsOnlyThread() { return &__libc_single_threaded != nullptr && __libc_single_threaded; }
+
+}  // namespace internal
+
+// The permission to make one system call, for as long as it is made. Costs two atomic operations
+// for a call that a filter may forbid, of a process with threads.
 class CallPermit {
  public:
   // `advice` is the third argument.
-  CallPermit(long number, long advice);
+  CallPermit(long number, long advice) {
+    if (internal::strict_thread) [[unlikely]] {
+      if (number != SYS_write) answer_ = Answer::kNo;
+    } else if (!internal::IsPlainCall(number, advice) &&
+               (!internal::IsOnlyThread() ||
+                internal::sandbox.load(std::memory_order_relaxed) != Sandbox::kNone)) {
+      answer_ = Ask(number, advice);
+    }
+  }
   ~CallPermit() {
-    if (counted_) calls_in_flight_.fetch_sub(1, std::memory_order_release);
+    if (answer_ == Answer::kCounted) calls_in_flight_.fetch_sub(1, std::memory_order_release);
   }
   CallPermit(const CallPermit&) = delete;
   CallPermit& operator=(const CallPermit&) = delete;
 
-  explicit operator bool() const { return granted_; }
+  explicit operator bool() const { return answer_ != Answer::kNo; }
 
  private:
   friend void EnterSandbox();
 
+  enum class Answer : uint8_t { kNo, kYes, kCounted };
+  static Answer Ask(long number, long advice);
+
   // Calls that a filter may forbid.
   static std::atomic<uint32_t> calls_in_flight_;
 
-  bool granted_;
-  bool counted_ = false;
+  Answer answer_ = Answer::kYes;
 };
 
 }  // namespace hardened::prim

@@ -4,8 +4,10 @@
 #include <sys/mman.h>
 
 #include "hardened/prim/kernel.h"
+#include "hardened/prim/system_info.h"
 
 namespace hardened::prim {
+
 SealResult SealPages(void* start, size_t size) {
   const size_t page = getauxval(AT_PAGESZ);
   // A kernel with larger pages, or a loader that ignored the alignment: neighbours would suffer.
@@ -13,6 +15,8 @@ SealResult SealPages(void* start, size_t size) {
     return SealResult::kUnprotected;
   }
   if (kernel::Protect(start, size, PROT_READ) != 0) return SealResult::kUnprotected;
+  // Which does not know mseal(2), and tells the user so.
+  if (UnderValgrind()) return SealResult::kReadOnly;
   return kernel::SystemCall(kernel::kMseal, start, size, 0) == 0 ? SealResult::kSealed
                                                                  : SealResult::kReadOnly;
 }

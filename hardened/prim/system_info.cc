@@ -10,6 +10,8 @@
 
 #include "hardened/prim/kernel.h"
 
+extern "C" [[gnu::weak, gnu::visibility("default")]] void _vgnU_freeres();
+
 namespace hardened::prim {
 namespace {
 
@@ -70,5 +72,7 @@ uint64_t ThreadId() {
   // The thread's descriptor: nobody else has it as long as the thread lives.
   return reinterpret_cast<uint64_t>(pthread_self());
 }
+
+bool UnderValgrind() { return _vgnU_freeres != nullptr; }
 
 }  // namespace hardened::prim

@@ -37,6 +37,9 @@ void CountCallsAsTime();
 // Kernel id of the calling thread; in a sandbox that was entered a number beyond those.
 uint64_t ThreadId();
 
+// Whether the process runs under valgrind, which preloads a library of its own.
+bool UnderValgrind();
+
 inline size_t RoundUp(size_t value, size_t power_of_two) {
   return (value + power_of_two - 1) & ~(power_of_two - 1);
 }

@@ -9,6 +9,7 @@
 #include "hardened/prim/check.h"
 #include "hardened/shim/active_heap.h"
 #include "hardened/shim/loaded_objects.h"
+#include "hardened/shim/null_if_thrown.h"
 #include "hardened/shim/own_functions.h"
 #include "hardened/shim/process_policy.h"
 

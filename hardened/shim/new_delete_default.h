@@ -69,16 +69,6 @@ void* NewArrayByDefault(size_t bytes);
 void* NewOf(core::AllocationKind kind, size_t bytes, size_t alignment = 1);
 void* NewOfNothrow(core::AllocationKind kind, size_t bytes, size_t alignment = 1) noexcept;
 
-// What a nothrow form makes of a form that throws.
-template <class Allocate>
-void* NullIfThrown(Allocate allocate) noexcept {
-  try {
-    return allocate();
-  } catch (...) {
-    return nullptr;
-  }
-}
-
 // Requests below it walk. Without a table this is how the two hot forms know that nothing was
 // replaced: the walk asks for the size anyway. Written with one value only, and read plainly: an
 // atomic load does not become the operand of a comparison.

@@ -9,6 +9,7 @@
 
 #include "hardened/shim/active_heap.h"
 #include "hardened/shim/new_delete_default.h"
+#include "hardened/shim/null_if_thrown.h"
 
 namespace shim = hardened::shim;
 using hardened::EntryPoint;

@@ -14,16 +14,15 @@
 #include "hardened/prim/kernel.h"
 #include "hardened/prim/raw_writer.h"
 #include "hardened/prim/start_guard.h"
+#include "hardened/prim/system_info.h"
 #include "hardened/shim/active_heap.h"
 
 // A program's own default, in the language of HARDENED_OPTIONS. Data, not a function: nothing of
 // the program may run before its first allocation.
 extern "C" [[gnu::weak, gnu::visibility("default")]] const char hardened_default_options[];
 
-// What the runtimes of sanitizers have, and what valgrind preloads into its programs. Each of them
-// is there before the first allocation.
+// What the runtimes of sanitizers have. Each of them is there before the first allocation.
 extern "C" {
-[[gnu::weak, gnu::visibility("default")]] void _vgnU_freeres();
 [[gnu::weak, gnu::visibility("default")]] void __asan_init();
 [[gnu::weak, gnu::visibility("default")]] void __hwasan_init();
 [[gnu::weak, gnu::visibility("default")]] void __lsan_init();
@@ -167,7 +166,7 @@ void ReadFiles(Workspace& work) {
 
 // Whether a tool is in the process that has to see every allocation.
 bool HasTool() {
-  return _vgnU_freeres != nullptr || __asan_init != nullptr || __hwasan_init != nullptr ||
+  return prim::UnderValgrind() || __asan_init != nullptr || __hwasan_init != nullptr ||
          __lsan_init != nullptr || __memprof_init != nullptr || __msan_init != nullptr ||
          __tsan_init != nullptr;
 }

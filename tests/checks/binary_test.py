@@ -21,12 +21,12 @@ BOUNDS_EXPORTED = "tests/golden/bounds_symbols.txt"
 ALLOWED = {
     "memory and strings": "memchr memcmp memcpy memmove memset explicit_bzero strcmp strcpy strlen",
     "the process": "getauxval environ __environ __errno_location __libc_stack_end",
-    "threads and fork": """pthread_key_create pthread_setspecific pthread_self __register_atfork
+    "threads and fork": """__libc_single_threaded pthread_key_create pthread_setspecific pthread_self __register_atfork
                            _IO_list_lock _IO_list_unlock""",
     "the C runtime": "__cxa_finalize __gmon_start__ _ITM_deregisterTMCloneTable _ITM_registerTMCloneTable",
     "weak, of the C++ runtime": """_ZSt15get_new_handlerv _ZSt17__throw_bad_allocv _ZSt9terminatev
                                    __cxa_begin_catch __cxa_end_catch __gxx_personality_v0 _Unwind_Resume""",
-    "weak, of the program": "hardened_default_options",
+    "weak, of the program and of valgrind": "hardened_default_options _vgnU_freeres",
     "what the compiler adds": "__stack_chk_fail __explicit_bzero_chk",
     "in functions that the program calls": "fwrite",
     # Of the loader: in the constructor, for what lies behind sigaction and its kind; in dlopen; at the first operator
@@ -34,7 +34,7 @@ ALLOWED = {
     "never in malloc or free": "dlsym dladdr1 dl_iterate_phdr",
 }
 # Of the library that chooses at run time: the marks of tools before which it steps aside. All of them weak.
-ALLOWED_ENV = """_vgnU_freeres __asan_init __hwasan_init __lsan_init __memprof_init __msan_init
+ALLOWED_ENV = """__asan_init __hwasan_init __lsan_init __memprof_init __msan_init
                  __tsan_init"""
 MAX_TLS_BYTES = 16
 # frame_dummy of the C runtime and the fork handlers' constructor.

@@ -515,5 +515,7 @@ std::string CallNamedBy(std::string_view variant) {
   if (call.find("delete") != std::string::npos) {
     return call.find("array") != std::string::npos ? "operator delete[]" : "operator delete";
   }
+  // It calls realloc by its public name.
+  if (call == "reallocarray") return "realloc";
   return call == "free_aligned_sized_twice_as_aligned" ? "free_aligned_sized" : call;
 }

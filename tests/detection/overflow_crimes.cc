@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/wait.h>
@@ -108,6 +109,8 @@ void OverflowEverySize() {
       mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   const int report = memfd_create("report", 0);
   if (progress == MAP_FAILED || report < 0) Exit(kBadArguments, "no shared memory");
+  // A log: what is opened otherwise and takes number 2 later is none that reports go to.
+  if (fcntl(report, F_SETFL, O_APPEND) != 0) Exit(kBadArguments, "no appending");
   constexpr size_t kSizes = 1024;
   const size_t first = size - kSizes + 1;
   // So that the children need no new slabs.

@@ -163,8 +163,8 @@ void ManyRuns(size_t count, size_t size, size_t touch) {
       count, size, before.resident_kib, live.resident_kib, freed.resident_kib,
       before.page_table_kib, live.page_table_kib, freed.page_table_kib);
   Require(Counters().live_runs == counters.live_runs, "runs are left");
-  // A run and the descriptors and spans of its slices, as ARCHITECTURE.md has them.
-  const size_t metadata_kib = count * (112 + 48 * (size / (64 * kKib) + 1 + GapSlices())) / kKib;
+  // A run and the descriptors, spans and bits of its slices, as ARCHITECTURE.md has them.
+  const size_t metadata_kib = count * (112 + 49 * (size / (64 * kKib) + 1 + GapSlices())) / kKib;
   const size_t touched_kib = count / touch * 4;
   constexpr size_t kRestKib = 20 * kKib;
   Require(live.resident_kib >= before.resident_kib + touched_kib, "runs share pages");

@@ -158,7 +158,7 @@ class Reader(InstalledTest):
             self.check_output(done.stderr + done.stdout, expected)
 
     def need(self, name):
-        program = [program for program in programs.programs() if program.name == name][0]
+        program = [program for program in programs.PROGRAMS if program.name == name][0]
         if not programs.install(program):
             self.skipTest("%s is not installed" % name)
 
@@ -262,10 +262,15 @@ class ReadmeTest(Reader):
         with open(workspace.folder / "BUILD.bazel", "a", encoding="utf-8") as file:
             file.write("\n".join(snippet("README.md", "bazel")) + "\n")
         workspace.build("//:server")
-        self.assertIn("hardened_get_counters", run("nm", workspace.folder / "bazel-bin/server").stdout)
+        # Without calls of it, the linker leaves out what only the program could call.
+        self.assertIn("N8hardened4core", run("nm", workspace.folder / "bazel-bin/server").stdout)
 
 
 class DeploymentTest(Reader):
+    def test_system_calls(self):
+        """The list is that of the sources."""
+        run(ROOT / "tests/sandbox/system_calls_test.py", cwd=ROOT, env={**os.environ, "TEST_SRCDIR": "."})
+
     def test_install(self):
         scratch = self.work / "scratch"
         for line in snippet("DEPLOYMENT.md", "install"):

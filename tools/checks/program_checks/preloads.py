@@ -3,7 +3,6 @@
 import glob
 
 from .harness import DATA, Program
-from .python_tests import python
 
 THREADS = ("import threading, json\n"
            "def work(n): out[n] = len(json.dumps([list(range(i)) for i in range(200)]))\n"
@@ -22,7 +21,7 @@ def beside(library, env={}, commands=()):
     def run_it(run):
         other = find(library)
         for order in ({"before": other}, {"behind": other}):
-            for argv in (*commands, ["cat", "/etc/hostname"], ["bash", DATA / "words.sh"], [python(), "-c", THREADS]):
+            for argv in (*commands, ["cat", "/etc/hostname"], ["bash", DATA / "words.sh"], ["python3", "-c", THREADS]):
                 run.call(*argv, env=env, timeout=30, status=7 if DATA / "words.sh" in argv else 0, **order)
     return run_it
 
@@ -34,12 +33,12 @@ def fakeroot(run):
     # In front of libfakeroot, as in the second of two wrappers.
     first = run.library or ""
     run.call("fakeroot", "sh", "-c", f'LD_PRELOAD="{first}:$LD_PRELOAD" exec sh -c "$0"', script)
-    run.call("fakeroot", python(), "-c", THREADS)
+    run.call("fakeroot", "python3", "-c", THREADS)
     run.call("fakeroot", "perl", DATA / "words.pl")
 
 
 FAKE_TIME = {"FAKETIME": "2001-02-03 04:05:06", "DONT_FAKE_MONOTONIC": "1"}
-DATE = [["date", "+%F"], [python(), "-c", "import time; print(time.gmtime().tm_year)"],
+DATE = [["date", "+%F"], ["python3", "-c", "import time; print(time.gmtime().tm_year)"],
         ["perl", "-e", "print scalar gmtime(time - time % 86400)"]]
 
 

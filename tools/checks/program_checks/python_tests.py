@@ -1,6 +1,5 @@
 """python_tests: CPython's own tests, and the library asked from within a program."""
 
-import functools
 import os
 import re
 import subprocess
@@ -9,9 +8,8 @@ from pathlib import Path
 from .harness import PATH, Program
 
 
-@functools.cache
 def python():
-    """A python3 that has the test modules, else Debian's."""
+    """A python3 that has the test modules, else Debian's. Not remembered: they may be installed meanwhile."""
     for folder in PATH.split(":"):
         candidate = os.path.join(folder, "python3")
         if os.access(candidate, os.X_OK) and imports(candidate, "test.test_json", "test.test_dict"):
@@ -49,7 +47,7 @@ def module_test(module):
 
 
 def module_program(module, quick=False):
-    return Program("python " + module, [python()], ["python3", testsuite()], module_test(module), quick,
+    return Program("python " + module, ["python3"], ["python3", testsuite()], module_test(module), quick,
                    present=lambda: imports(python(), "test." + module))
 
 

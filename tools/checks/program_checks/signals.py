@@ -3,7 +3,6 @@
 import signal
 
 from .harness import DATA, Program
-from .python_tests import python
 
 SENT = ["SEGV", "BUS", "ABRT", "FPE", "ILL", "SYS", "TRAP", "TERM"]
 
@@ -19,10 +18,10 @@ def bash(run):
 
 
 def python_signals(run):
-    run.call(python(), DATA / "signals.py")
+    run.call("python3", DATA / "signals.py")
 
 
 PROGRAMS = [
     Program("bash kill -SEGV", ["bash"], ["bash"], bash, quick=True),
-    Program("python kill -SEGV", [python()], ["python3"], python_signals, quick=True),
+    Program("python kill -SEGV", ["python3"], ["python3"], python_signals, quick=True),
 ]
