@@ -593,7 +593,6 @@ bool ThreadHeap::ReturnStale(SizeClass size_class) {
   const SlowSide slow_side(*this);
   RestartCountdown(size_class, bin.cut_countdown);
   bin.cut_countdown = 0;
-  const SlowSide slow_side(*this);
   Magazine& magazine = magazines[size_class];
   ReturnToSlabs(magazine.bottom + 1, magazine.count());
   magazine.top = magazine.bottom;
