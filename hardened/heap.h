@@ -642,14 +642,20 @@ class Heap {
     errno = saved_errno;
   }
 
-  // The block of the quarantine is full.
+  // The class has no block in the quarantine, or a full one.
   ABSL_ATTRIBUTE_NOINLINE static void HoldInNext(core::MagazineEntry entry,
                                                  core::SizeClass size_class) noexcept {
+    Quarantine& quarantine = PlugsOf(*core::current_heap).quarantine;
+    if (!quarantine.AddToMixed(entry, size_class)) HoldInNew(entry, size_class);
+  }
+
+  ABSL_ATTRIBUTE_NOINLINE static void HoldInNew(core::MagazineEntry entry,
+                                                core::SizeClass size_class) noexcept {
     const int saved_errno = errno;
     core::ThreadHeap& heap = *static_cast<core::ThreadHeap*>(core::current_heap);
-    [[maybe_unused]] const uint32_t slots = PlugsOf(heap).quarantine.Add(heap, entry, size_class);
+    [[maybe_unused]] const uint32_t ripe = PlugsOf(heap).quarantine.Add(heap, entry, size_class);
     if constexpr (kFeatures.sweep) {
-      for (uint32_t i = 0; i < slots; i += kSlotsPerStep) SweepStep();
+      for (uint32_t slots = 0; slots < ripe; slots += kSlotsPerStep) SweepStep();
     }
     errno = saved_errno;
   }

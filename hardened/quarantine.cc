@@ -10,15 +10,11 @@
 namespace hardened {
 namespace {
 
-// A class has about so many blocks in the queue.
-constexpr uint32_t kManyQueued = 2;
-constexpr uint32_t kFewQueued = 0;
-// Shares of the budget: of the longest block, and of the first of a class.
+// A block is so large a share of what its class has waiting.
+constexpr uint32_t kWaitingShare = 4;
+// The longest block may hold so large a share of the budget.
 constexpr size_t kLongestShare = 6;
-constexpr size_t kFirstShare = 64;
-// Blocks of so many slots, as a power of two, are copied into the magazine rather than become it.
-constexpr uint8_t kShortShift = 3;
-// Slots ahead that are brought into the cache while a block is checked.
+// Slots ahead that are brought into the cache while a block is looked at.
 constexpr uint32_t kAhead = 8;
 
 // The first of the slots `from` to `count` that is not zero, count + 1 when all are. What lies
@@ -27,12 +23,22 @@ constexpr uint32_t kAhead = 8;
 template <size_t kSize>
 uint32_t FirstDamagedOf(const core::MagazineEntry* entries, uint32_t from, uint32_t count,
                         size_t size) {
+  if constexpr (kSize != 0) size = kSize;
   const core::MagazineEntry* at = entries + from;
   const core::MagazineEntry* const end = entries + count;
-  for (; at <= end; ++at) {
-    __builtin_prefetch(at[kAhead].slot, 1);
-    if (ABSL_PREDICT_FALSE(!IsZero(at->slot, kSize != 0 ? kSize : size))) break;
+  const auto look = [&](ptrdiff_t i) {
+    __builtin_prefetch(at[i + kAhead].slot, 1);
+    return UnionOf(at[i].slot, size);
+  };
+  // Four at a time, as long as all of them are zero.
+  for (; end - at >= 3; at += 4) {
+    WipeUnit any = look(0);
+    any |= look(1);
+    any |= look(2);
+    any |= look(3);
+    if (ABSL_PREDICT_FALSE((any[0] | any[1]) != 0)) break;
   }
+  while (at <= end && IsZero(at->slot, size)) ++at;
   return static_cast<uint32_t>(at - entries);
 }
 
@@ -72,25 +78,24 @@ bool Quarantine::Initialise(const QuarantineLimits& limits, size_t wipe_limit, b
   wipe_limit_ = static_cast<uint32_t>(wipe_limit);
   checked_later_ = checked_later;
   until_check_ = 1;
+  mixed_room_ = MixedMost();
+  for (unsigned c = 0; c < core::kSizeClassCount; ++c) {
+    Line& line = lines_[c];
+    constexpr uint32_t kShort = 1u << kShortShift;
+    line.weight = limits.WeightOf(core::kSlotSizes[c]);
+    line.own_from =
+        uint64_t{line.weight} * kShort <= limits.bytes / kOpenShare ? kShort : UINT32_MAX;
+    line.deserted_at = UINT64_MAX;
+  }
   return true;
 }
 
-uint32_t Quarantine::WeightOf(core::SizeClass size_class) const {
-  return limits_->WeightOf(core::kSlotSizes[size_class]);
-}
-
-int64_t Quarantine::WeightOf(const Block& block) const {
-  return int64_t{WeightOf(block.size_class)} << block.shift;
-}
-
-uint8_t Quarantine::MostShift(core::SizeClass size_class) const {
-  const size_t slots = limits_->bytes / kLongestShare / WeightOf(size_class);
-  return static_cast<uint8_t>(std::min<unsigned>(std::bit_width(slots | 1) - 1, kMaxShift));
-}
-
-uint8_t Quarantine::LeastShift(core::SizeClass size_class) const {
-  const size_t slots = limits_->bytes / kFirstShare / WeightOf(size_class);
-  return static_cast<uint8_t>(std::min<unsigned>(std::bit_width(slots | 1) - 1, kMaxShift));
+unsigned Quarantine::NextShift(const Line& line) const {
+  const size_t open_most = limits_->bytes / kOpenShare;
+  const size_t room = open_ < open_most ? open_most - open_ : 0;
+  const size_t most = std::min(limits_->bytes / kLongestShare, room) / line.weight;
+  const size_t slots = std::min<size_t>(line.waiting / kWaitingShare, most);
+  return std::clamp<unsigned>(std::bit_width(slots | 1) - 1, kShortShift, kMaxShift);
 }
 
 size_t Quarantine::BlockBytes(unsigned shift) {
@@ -98,18 +103,20 @@ size_t Quarantine::BlockBytes(unsigned shift) {
   return sizeof(Block) + ((size_t{1} << shift) + 1 + kAhead) * sizeof(core::MagazineEntry);
 }
 
-Quarantine::Block* Quarantine::NewBlock(unsigned shift) {
+Quarantine::Block* Quarantine::NewBlock(unsigned shift, core::SizeClass size_class) {
   Block*& spare = (*spare_)[shift];
   Block* block = spare;
   if (block != nullptr) {
     spare = block->next;
-    return block;
+  } else {
+    core::Arena* arena = nullptr;
+    block = static_cast<Block*>(core::heap_state.AllocateMetadata(BlockBytes(shift), &arena));
+    if (block == nullptr) return nullptr;
+    block->metadata_arena = arena;
+    block->shift = static_cast<uint8_t>(shift);
   }
-  core::Arena* arena = nullptr;
-  block = static_cast<Block*>(core::heap_state.AllocateMetadata(BlockBytes(shift), &arena));
-  if (block == nullptr) return nullptr;
-  block->metadata_arena = arena;
-  block->shift = static_cast<uint8_t>(shift);
+  block->count = 0;
+  block->size_class = size_class;
   return block;
 }
 
@@ -126,30 +133,48 @@ uint32_t Quarantine::Add(core::ThreadHeap& heap, core::MagazineEntry slot,
     *magazine.hold++ = slot;
     return 0;
   }
-  Line& line = lines_[size_class];
-  const uint32_t made_way = line.filling != nullptr ? line.filling->capacity() : 0;
   StopFilling(heap, size_class);
-  if (line.queued > kManyQueued) {
-    line.shift = std::min<uint8_t>(line.shift + 1, MostShift(size_class));
-  } else if (line.queued <= kFewQueued) {
-    const uint8_t least = LeastShift(size_class);
-    line.shift = line.shift > least ? line.shift - 1 : least;
+  if (lines_[size_class].waiting >= lines_[size_class].own_from && StartBlock(heap, size_class)) {
+    *magazine.hold++ = slot;
+  } else if (!AddToMixed(slot, size_class)) {
+    StopFillingMixed();
+    if (!StartMixed() || !AddToMixed(slot, size_class)) {
+      // No memory to hold it with.
+      const core::ThreadHeap::SlowSide slow_side(heap);
+      heap.ReturnSlot(slot, size_class);
+    }
   }
-  Block* const block = NewBlock(line.shift);
-  if (block == nullptr) {
-    // No memory to hold it with.
-    const core::ThreadHeap::SlowSide slow_side(heap);
-    heap.ReturnSlot(slot, size_class);
-    return made_way;
-  }
-  block->size_class = size_class;
+  return Ripen(heap);
+}
+
+bool Quarantine::StartBlock(core::ThreadHeap& heap, core::SizeClass size_class) {
+  Line& line = lines_[size_class];
+  Block* const block = NewBlock(NextShift(line), size_class);
+  if (block == nullptr) return false;
   line.filling = block;
+  line.shift = block->shift;
+  open_ += OpenWeight(line, block->shift);
+  core::Magazine& magazine = heap.magazines[size_class];
   magazine.hold = block->entries + 1;
   magazine.hold_end = magazine.hold + block->capacity();
-  *magazine.hold++ = slot;
-  held_ += WeightOf(*block);
-  Ripen(heap, size_class);
-  return made_way;
+  return true;
+}
+
+bool Quarantine::StartMixed() {
+  Block* const block = NewBlock(kMixedShift, kMixed);
+  if (block == nullptr) return false;
+  mixed_ = block;
+  mixed_room_ = MixedMost();
+  mixed_next_ = block->entries + 1;
+  mixed_end_ = mixed_next_ + block->capacity();
+  return true;
+}
+
+void Quarantine::Enqueue(Block* block, uint64_t weight) {
+  freed_ += weight;
+  // What joins the queue from now on and was freed before lies in blocks that are being filled.
+  block->ripe_at = freed_ + open_ + MixedWeight() + limits_->bytes / 3 * 2;
+  queue_.Append(block);
 }
 
 void Quarantine::StopFilling(core::ThreadHeap& heap, core::SizeClass size_class) {
@@ -161,56 +186,93 @@ void Quarantine::StopFilling(core::ThreadHeap& heap, core::SizeClass size_class)
   magazine.hold = magazine.hold_end = nullptr;
   line.filling = nullptr;
   line.filled = 0;
-  if (block->count == 0) {
-    held_ -= WeightOf(*block);
-    return Spare(block);
-  }
-  queue_.Append(block);
-  ++line.queued;
-  line.queued_slots += block->count;
+  open_ -= OpenWeight(line, block->shift);
+  line.waiting += block->count;
+  Enqueue(block, uint64_t{line.weight} * block->count);
 }
 
-Quarantine::Block* Quarantine::TakeOldest() {
-  Block* const block = queue_.Take();
-  if (block == nullptr) return nullptr;
-  held_ -= WeightOf(*block);
-  Line& line = lines_[block->size_class];
-  --line.queued;
-  line.queued_slots -= block->count;
-  return block;
+void Quarantine::StopFillingMixed() {
+  Block* const block = mixed_;
+  if (block == nullptr) return;
+  block->count = static_cast<uint32_t>(mixed_next_ - block->entries - 1);
+  const uint64_t weight = MixedWeight();
+  mixed_ = nullptr;
+  mixed_next_ = mixed_end_ = nullptr;
+  mixed_room_ = MixedMost();
+  Enqueue(block, weight);
 }
 
-void Quarantine::StopFillingOthers(core::ThreadHeap& heap, core::SizeClass size_class) {
-  for (unsigned c = 0; c < core::kSizeClassCount; ++c) {
-    if (c != size_class) StopFilling(heap, static_cast<core::SizeClass>(c));
+uint32_t Quarantine::Ripen(core::ThreadHeap& heap) {
+  uint32_t slots = 0;
+  while (queue_.oldest != nullptr && queue_.oldest->ripe_at <= freed_) {
+    Block* const block = queue_.Take();
+    slots += block->count;
+    if (block->size_class == kMixed) {
+      Distribute(heap, block);
+    } else {
+      FileRipe(heap, block);
+    }
+  }
+  return slots;
+}
+
+void Quarantine::FileRipe(core::ThreadHeap& heap, Block* block) {
+  const core::SizeClass size_class = block->size_class;
+  Line& line = lines_[size_class];
+  line.waiting -= block->count;
+  if (block->shift == kShortShift && MoveToMagazine(heap, block)) return;
+  if (heap.AllocationsOf(size_class) == line.deserted_at) return Dissolve(heap, block);
+  line.ripe.Append(block);
+  line.ripe_slots += block->count;
+  // One block may always wait.
+  while (line.ripe.oldest->next != nullptr &&
+         line.ripe_slots > core::MagazineCapacity(size_class)) {
+    Block* const leaving = line.ripe.Take();
+    const uint32_t slots = leaving->count;
+    line.ripe_slots -= slots;
+    Dissolve(heap, leaving);
+    const core::ThreadHeap::SlowSide slow_side(heap);
+    if (!heap.NoteOverflow(size_class, slots)) continue;
+    line.deserted_at = heap.AllocationsOf(size_class);
+    return DissolveRipe(heap, line);
   }
 }
 
-void Quarantine::Ripen(core::ThreadHeap& heap, core::SizeClass filling) {
-  const int64_t budget = static_cast<int64_t>(limits_->bytes);
-  while (held_ > budget) {
-    Block* block = TakeOldest();
-    if (block == nullptr) {
-      // Many classes with a few large slots each.
-      StopFillingOthers(heap, filling);
-      block = TakeOldest();
-      if (block == nullptr) return;
-    }
-    if (block->shift <= kShortShift && MoveToMagazine(heap, *block)) {
-      Spare(block);
-      continue;
-    }
-    Line& line = lines_[block->size_class];
-    line.ripe.Append(block);
-    line.ripe_slots += block->count;
-    // One block may always wait.
-    while (line.ripe.oldest->next != nullptr &&
-           line.ripe_slots > core::MagazineCapacity(block->size_class)) {
-      Block* const leaving = line.ripe.Take();
-      line.ripe_slots -= leaving->count;
-      Dissolve(heap, leaving);
+bool Quarantine::MoveToMagazine(core::ThreadHeap& heap, Block* block) {
+  core::Magazine& magazine = heap.magazines[block->size_class];
+  if (magazine.limit - magazine.top < block->count) return false;
+  if (!checked_later_) Check(*block);
+  Shuffle(*block, heap.random());
+  std::copy_n(block->entries + 1, block->count, magazine.top + 1);
+  magazine.top += block->count;
+  Spare(block);
+  return true;
+}
+
+void Quarantine::Distribute(core::ThreadHeap& heap, Block* block) {
+  Shuffle(*block, heap.random());
+  core::ThreadHeap::SlowSide slow_side;
+  // A copy, which the stores below cannot change.
+  Line* const lines = lines_;
+  const core::MagazineEntry* const end = block->entries + 1 + block->count;
+  for (const core::MagazineEntry* next = block->entries + 1; next != end; ++next) {
+    __builtin_prefetch(next[kAhead].slot, 1);
+    const core::SizeClass size_class = ClassOf(*next);
+    const core::MagazineEntry slot = WithoutClass(*next);
+    // Written next by the allocation that gets the slot.
+    __builtin_prefetch(slot.record, 1);
+    --lines[size_class].waiting;
+    const size_t size = core::kSlotSizes[size_class];
+    core::Magazine& magazine = heap.magazines[size_class];
+    if (ABSL_PREDICT_FALSE(magazine.top == magazine.limit)) {
+      slow_side.Enter(heap);
+      heap.NoteOverflow(size_class, 1);
+      if (size > wipe_limit_ || IsStillZero(slot.slot, size)) heap.ReturnSlot(slot, size_class);
+    } else if (checked_later_ || size > wipe_limit_ || IsStillZero(slot.slot, size)) {
+      *++magazine.top = slot;
     }
   }
+  Spare(block);
 }
 
 void Quarantine::StopServing(core::ThreadHeap& heap, core::SizeClass size_class) {
@@ -221,23 +283,14 @@ void Quarantine::StopServing(core::ThreadHeap& heap, core::SizeClass size_class)
   line.serving = nullptr;
 }
 
-bool Quarantine::MoveToMagazine(core::ThreadHeap& heap, Block& block) {
-  core::Magazine& magazine = heap.magazines[block.size_class];
-  if (magazine.count() == 0) StopServing(heap, block.size_class);
-  if (magazine.bottom != magazine.own || magazine.limit - magazine.top < block.count) return false;
-  MakeFit(heap, block);
-  std::copy_n(block.entries + 1, block.count, magazine.top + 1);
-  magazine.top += block.count;
-  return true;
-}
-
 bool Quarantine::Refill(core::ThreadHeap& heap, core::SizeClass size_class) {
   Line& line = lines_[size_class];
   core::Magazine& magazine = heap.magazines[size_class];
   StopServing(heap, size_class);
   for (Block* block; (block = line.ripe.Take()) != nullptr; Spare(block)) {
     line.ripe_slots -= block->count;
-    MakeFit(heap, *block);
+    if (!checked_later_) Check(*block);
+    Shuffle(*block, heap.random());
     if (block->count == 0) continue;
     line.serving = block;
     magazine.bottom = block->entries;
@@ -245,11 +298,6 @@ bool Quarantine::Refill(core::ThreadHeap& heap, core::SizeClass size_class) {
     return true;
   }
   return false;
-}
-
-void Quarantine::MakeFit(core::ThreadHeap& heap, Block& block) {
-  if (!checked_later_) Check(block);
-  Shuffle(block, heap.random());
 }
 
 void Quarantine::Check(Block& block) {
@@ -276,33 +324,49 @@ void Quarantine::Check(Block& block) {
   until_check_ = i - block.count;
 }
 
+bool Quarantine::IsStillZero(const void* slot, size_t size) {
+  if (limits_->check_interval == 0 || --until_check_ != 0) return true;
+  until_check_ = limits_->check_interval;
+  if (ABSL_PREDICT_TRUE(IsZero(slot, size))) return true;
+  ReportWriteAfterFree(slot, size, "quarantine");
+  return false;
+}
+
 void Quarantine::Shuffle(Block& block, prim::RandomStream& random) {
   // R. Durstenfeld, "Algorithm 235: Random permutation", CACM 7(7), 1964.
-  core::MagazineEntry* const entries = block.entries + 1;
-  uint32_t last = block.count;
   // Exchanged as vectors, each in one move.
-  const auto at = [entries](uint32_t i) { return reinterpret_cast<WipeUnit*>(entries + i); };
-  const auto draw = [&](uint64_t bits) {
-    WipeUnit* const drawn = at(random.Below16(last, static_cast<uint16_t>(bits)));
-    --last;
-    const WipeUnit held = *drawn;
-    *drawn = *at(last);
-    *at(last) = held;
+  WipeUnit* const start = reinterpret_cast<WipeUnit*>(block.entries + 1);
+  const auto exchange = [start](size_t drawn, WipeUnit* with) {
+    const WipeUnit held = start[drawn];
+    start[drawn] = *with;
+    *with = held;
   };
-  while (last >= 4) {
-    const uint64_t bits = random.Next64();
-    draw(bits);
-    draw(bits >> 16);
-    draw(bits >> 32);
-    draw(bits >> 48);
+  WipeUnit* end = start + block.count;
+  for (; end - start >= 4; end -= 4) {
+    const std::array<uint64_t, 4> drawn = random.FourBelow(static_cast<uint32_t>(end - start));
+    exchange(drawn[0], end - 1);
+    exchange(drawn[1], end - 2);
+    exchange(drawn[2], end - 3);
+    exchange(drawn[3], end - 4);
   }
-  while (last > 1) draw(random.Next16());
+  for (; end - start > 1; --end) {
+    exchange(random.Below16(static_cast<uint32_t>(end - start)), end - 1);
+  }
 }
 
 void Quarantine::Dissolve(core::ThreadHeap& heap, Block* block) {
-  Check(*block);
   const core::ThreadHeap::SlowSide slow_side(heap);
-  heap.ReturnToSlabs(block->entries + 1, block->count);
+  if (block->size_class == kMixed) {
+    for (uint32_t i = 1; i <= block->count; ++i) {
+      const core::SizeClass size_class = ClassOf(block->entries[i]);
+      const core::MagazineEntry slot = WithoutClass(block->entries[i]);
+      const size_t size = core::kSlotSizes[size_class];
+      if (size > wipe_limit_ || IsStillZero(slot.slot, size)) heap.ReturnSlot(slot, size_class);
+    }
+  } else {
+    Check(*block);
+    heap.ReturnToSlabs(block->entries + 1, block->count);
+  }
   Spare(block);
 }
 
@@ -321,24 +385,32 @@ void Quarantine::Groom(core::ThreadHeap& heap) {
     if (line.filling == nullptr) continue;
     const uint32_t filled =
         static_cast<uint32_t>(heap.magazines[c].hold - line.filling->entries - 1);
-    if (filled == line.filled) StopFilling(heap, size_class);
-    line.filled = line.filling != nullptr ? filled : 0;
+    if (filled == line.filled) {
+      StopFilling(heap, size_class);
+    } else {
+      line.filled = filled;
+    }
   }
 }
 
 void Quarantine::Drain(core::ThreadHeap& heap) {
   const core::ThreadHeap::SlowSide slow_side(heap);
-  StopFillingOthers(heap, core::kSizeClassCount);
-  for (Block* block; (block = TakeOldest()) != nullptr;) Dissolve(heap, block);
+  StopFillingMixed();
+  for (unsigned c = 0; c < core::kSizeClassCount; ++c) {
+    StopFilling(heap, static_cast<core::SizeClass>(c));
+  }
+  for (Block* block; (block = queue_.Take()) != nullptr;) Dissolve(heap, block);
   for (unsigned c = 0; c < core::kSizeClassCount; ++c) {
     Line& line = lines_[c];
     DissolveRipe(heap, line);
-    if (heap.magazines[c].count() == 0) {
-      StopServing(heap, static_cast<core::SizeClass>(c));
-    }
-    line.shift = 0;
+    line.waiting = 0;
+    line.deserted_at = UINT64_MAX;
     line.allocations = heap.AllocationsOf(static_cast<core::SizeClass>(c));
+    if (heap.magazines[c].count() != 0) continue;
+    StopServing(heap, static_cast<core::SizeClass>(c));
+    heap.UseOwnMagazine(static_cast<core::SizeClass>(c));
   }
+  until_check_ = 1;
   for (Block*& spare : *spare_) {
     while (spare != nullptr) {
       Block* const block = spare;
@@ -353,7 +425,7 @@ void Quarantine::CountHeld(const core::ThreadHeap& heap, uint64_t* slots, uint64
   for (unsigned c = 0; c < core::kSizeClassCount; ++c) {
     const Line& line = lines_[c];
     const core::Magazine& magazine = heap.magazines[c];
-    uint64_t count = uint64_t{line.queued_slots} + line.ripe_slots;
+    uint64_t count = uint64_t{line.waiting} + line.ripe_slots;
     if (line.filling != nullptr) {
       const uint64_t capacity = uint64_t{1} << line.shift;
       const uint64_t room = static_cast<uint64_t>(magazine.hold_end - magazine.hold);

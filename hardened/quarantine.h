@@ -1,28 +1,30 @@
 // Quarantine: freed slots wait before they can be handed out again.
 //
-// Each class of a thread heap has a block that its frees fill (Magazine::hold). Full blocks of all
-// classes wait in one queue, first in first out, bounded in bytes. When more is held, the oldest
-// ripens: it waits for its class, and when the magazine of that runs empty, the slots of the block
-// are checked and shuffled and the block becomes the magazine as it is, by exchanging pointers. So
-// a slot waits while the budget passes by, less the block that it is in and the one that is being
-// filled; and which of the slots of a block returns first is as open as the block is long. (Letting
-// slots pass one by one through a pool, or out of a sliding window, is not: the first of a group to
-// return is then one of the first few dozen freed, as in the birthday problem.)
+// A class of a thread heap that has much to wait has a block that its frees fill (Magazine::hold).
+// Full blocks of all classes wait in one queue, first in first out, until slots of two thirds of
+// the budget have been freed after the last of their own. Then a block is ripe: it waits for its
+// class, and when the magazine of that runs empty, the slots of the block are checked and shuffled
+// and the block becomes the magazine as it is, by exchanging pointers. So which of the slots of a
+// block returns first is as open as the block is long. (Letting slots pass one by one through a
+// pool, or out of a sliding window, is not: the first of a group to return is then one of the first
+// few dozen freed, as in the birthday problem.)
 //
-// Short blocks do not wait for that: their slots go on top of the magazine when they ripen, so that
-// malloc need not come back for each of a few large ones.
+// What a class has waiting decides how long its blocks are: a quarter of it, up to 1,024 slots or a
+// sixth of the budget, at least 8 slots. Blocks of 8 do not become the magazine but go on top of
+// it, so that malloc need not come back for each few slots. Classes that have less waiting, or of
+// which 8 slots are more than a third of the budget, share one block, the mixed one. It waits in
+// the same queue; when it is ripe its slots are checked and shuffled and go, each, on top of the
+// magazine of their class, or to their slabs where there is no room.
 //
-// Blocks of a class grow while it has many in the queue, up to 1,024 slots or a sixth of the
-// budget, and shrink when it has few: a block is about a fifth of what its class has waiting. Ripe
-// blocks stay while they hold no more than a magazine may, beyond that their slots go back to their
-// slabs.
+// Ripe blocks stay while they hold no more than a magazine may; beyond that their slots go back to
+// their slabs. All of them do in the end when nobody allocates of their class.
 //
 // What leaves was wiped when it was freed, and one in check_interval slots is checked to be still
 // zero; where every allocation is checked, only what leaves to a slab.
 //
 // A slot counts for its weight: at least `least_weight`; above that a multiple of its size, so that
-// big slots do not push a program's working set out of the cache. A block that is being filled
-// counts as full.
+// big slots do not push a program's working set out of the cache. Blocks that are not full yet hold
+// up to another two thirds of the budget, and short ones 7 slots each besides.
 //
 // Threads: the owner of the heap.
 
@@ -33,6 +35,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "absl/base/attributes.h"
 #include "hardened/core/magazine.h"
 #include "hardened/core/thread_heap.h"
 
@@ -59,9 +62,23 @@ class Quarantine {
   bool Initialise(const QuarantineLimits& limits, size_t wipe_limit, bool checked_later);
   bool initialised() const { return lines_ != nullptr; }
 
-  // Holds a freed slot. Fast paths do so themselves, and come here when the block of the class is
-  // full.
-  // Returns: how many slots the block held that it made way for.
+  // Holds a freed slot. Free walks do so themselves where their class has a block with room; then
+  // comes this, for classes without one, which is done at once while the mixed block has room.
+  // Returns: whether it was.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE bool AddToMixed(core::MagazineEntry slot,
+                                               core::SizeClass size_class) {
+    Line& line = lines_[size_class];
+    if (line.filling != nullptr || line.waiting >= line.own_from || mixed_room_ <= 0 ||
+        mixed_next_ == mixed_end_) {
+      return false;
+    }
+    *mixed_next_++ = WithClass(slot, size_class);
+    mixed_room_ -= line.weight;
+    ++line.waiting;
+    return true;
+  }
+  // And at last this.
+  // Returns: how many slots have waited long enough by this.
   uint32_t Add(core::ThreadHeap& heap, core::MagazineEntry slot, core::SizeClass size_class);
 
   // Makes a ripe block the magazine of `size_class`, which is empty.
@@ -78,19 +95,42 @@ class Quarantine {
   void CountHeld(const core::ThreadHeap& heap, uint64_t* slots, uint64_t* bytes) const;
 
  private:
-  // Slots of the longest block, as a power of two.
+  // Slots of blocks, as powers of two: of the shortest, the longest, and the mixed one.
+  static constexpr unsigned kShortShift = 3;
   static constexpr unsigned kMaxShift = 10;
+  static constexpr unsigned kMixedShift = 8;
+  // In place of the class of the mixed block.
+  static constexpr core::SizeClass kMixed = core::kSizeClassCount;
+  // The share of the budget that the mixed block, and all longer ones of classes, may fill.
+  static constexpr size_t kOpenShare = 3;
 
   struct Block {
     Block* next;  // in the list that it is in
     core::Arena* metadata_arena;
+    uint64_t ripe_at;  // by freed_
     uint32_t count;
     core::SizeClass size_class;
-    uint8_t shift;                  // room for 1 << shift slots
+    uint8_t shift;                              // room for 1 << shift slots
     alignas(16) core::MagazineEntry entries[];  // from 1 on; 0 is the stop of a magazine
 
     uint32_t capacity() const { return 1u << shift; }
   };
+
+  // A slot in a mixed block has its class above the address of its record.
+  static constexpr unsigned kClassShift = 48;
+  static core::MagazineEntry WithClass(core::MagazineEntry slot, core::SizeClass size_class) {
+    const uint64_t record = reinterpret_cast<uintptr_t>(slot.record);
+    return {slot.slot,
+            reinterpret_cast<core::SlotRecord*>(record | uint64_t{size_class} << kClassShift)};
+  }
+  static core::SizeClass ClassOf(const core::MagazineEntry& slot) {
+    return static_cast<core::SizeClass>(reinterpret_cast<uintptr_t>(slot.record) >> kClassShift);
+  }
+  static core::MagazineEntry WithoutClass(core::MagazineEntry slot) {
+    constexpr uint64_t kAddress = (uint64_t{1} << kClassShift) - 1;
+    const uint64_t record = reinterpret_cast<uintptr_t>(slot.record);
+    return {slot.slot, reinterpret_cast<core::SlotRecord*>(record & kAddress)};
+  }
 
   struct List {
     Block* oldest;
@@ -106,48 +146,66 @@ class Quarantine {
     Block* serving;  // is the magazine; null: the magazine is the heap's own
     List ripe;
     uint32_t ripe_slots;
-    uint32_t queued;  // blocks in the queue
-    uint32_t queued_slots;
-    uint8_t shift;  // of the block that is being filled, or else of the last
+    uint32_t waiting;   // slots in the queue and in the mixed block
+    uint32_t own_from;  // with so many waiting it has blocks of its own
+    uint32_t weight;    // of a slot
+    uint8_t shift;      // of the block that is being filled
     // Of the last Groom().
     uint32_t filled;
     uint64_t allocations;
+    // While so many allocations have been made, nobody waits for ripe blocks.
+    uint64_t deserted_at;
   };
 
-  uint32_t WeightOf(core::SizeClass size_class) const;
-  int64_t WeightOf(const Block& block) const;
-  // Of the longest and the shortest block of a class.
-  uint8_t MostShift(core::SizeClass size_class) const;
-  uint8_t LeastShift(core::SizeClass size_class) const;
+  // Of the next block of a class that has enough waiting for one.
+  unsigned NextShift(const Line& line) const;
+  // What a block that is being filled adds to open_.
+  static uint64_t OpenWeight(const Line& line, unsigned shift) {
+    return shift == kShortShift ? 0 : uint64_t{line.weight} << shift;
+  }
 
   static size_t BlockBytes(unsigned shift);
   // Null when there is no memory.
-  Block* NewBlock(unsigned shift);
+  Block* NewBlock(unsigned shift, core::SizeClass size_class);
   void Spare(Block* block);
-  // Ends the filling of a block, which joins the queue when it holds anything.
+  // Starts a block for the class, or a mixed one. Returns: false when there is no memory.
+  bool StartBlock(core::ThreadHeap& heap, core::SizeClass size_class);
+  bool StartMixed();
+  uint64_t MixedWeight() const { return static_cast<uint64_t>(MixedMost() - mixed_room_); }
+  int64_t MixedMost() const { return static_cast<int64_t>(limits_->bytes / kOpenShare); }
+  // The block, of that weight, joins the queue.
+  void Enqueue(Block* block, uint64_t weight);
+  // End the filling of a block, which joins the queue when it holds anything.
   void StopFilling(core::ThreadHeap& heap, core::SizeClass size_class);
-  void StopFillingOthers(core::ThreadHeap& heap, core::SizeClass size_class);
-  // The oldest block leaves the queue. Null when there is none.
-  Block* TakeOldest();
-  // Lets the oldest blocks ripen until the budget holds.
-  void Ripen(core::ThreadHeap& heap, core::SizeClass filling);
+  void StopFillingMixed();
+  // Lets go what has waited long enough. Returns: how many slots.
+  uint32_t Ripen(core::ThreadHeap& heap);
+  void FileRipe(core::ThreadHeap& heap, Block* block);
+  // Puts the slots of a short block on top of the magazine. Returns: false when there is no room.
+  bool MoveToMagazine(core::ThreadHeap& heap, Block* block);
+  // The slots of a mixed block go to magazines.
+  void Distribute(core::ThreadHeap& heap, Block* block);
   // The slots of a block go back to their slabs.
   void Dissolve(core::ThreadHeap& heap, Block* block);
   void DissolveRipe(core::ThreadHeap& heap, Line& line);
   // The magazine of the class, which is empty, is the heap's own.
   void StopServing(core::ThreadHeap& heap, core::SizeClass size_class);
-  // Puts the slots of a block on top of the magazine. Returns: false when there is no room, or the
-  // magazine is a block.
-  bool MoveToMagazine(core::ThreadHeap& heap, Block& block);
-  // Checks and shuffles a block for its next life.
-  void MakeFit(core::ThreadHeap& heap, Block& block);
-  // Takes out of the block what is not fit for use: somebody still has a pointer to it.
+  // Takes out of the block of a class what is not fit for use: somebody still has a pointer to it.
   void Check(Block& block);
+  // The same for one slot, which was wiped. Returns: whether it is fit.
+  bool IsStillZero(const void* slot, size_t size);
   static void Shuffle(Block& block, prim::RandomStream& random);
 
   Line* lines_;  // of each class
   List queue_;
-  int64_t held_;  // weight of the queue and of the blocks that are being filled
+  // The mixed block that is being filled: where its next slot goes, and where there is no room any
+  // more (both null: there is none).
+  core::MagazineEntry* mixed_next_;
+  core::MagazineEntry* mixed_end_;
+  Block* mixed_;
+  int64_t mixed_room_;  // weight that may come to it
+  uint64_t freed_;      // weight of all that ever joined the queue
+  uint64_t open_;       // weight that longer blocks that are being filled have room for
   const QuarantineLimits* limits_;
   std::array<Block*, kMaxShift + 1>* spare_;  // by shift
   uint32_t until_check_;  // slots until the next that is checked, itself included

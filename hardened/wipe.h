@@ -65,10 +65,8 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline void Populate(void* slot, size_t size) {
   prim::TouchForWriting(bytes + size - 1);
 }
 
-// Detects: any write to the slot between its wipe and this call.
-// Misses:  a write that was undone, or of zeros.
-// Cost:    one load and one operation for each 16 bytes of the slot.
-ABSL_ATTRIBUTE_ALWAYS_INLINE inline bool IsZero(const void* slot, size_t size) {
+// All of the slot, or-ed together.
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline WipeUnit UnionOf(const void* slot, size_t size) {
   const WipeUnit* unit = static_cast<const WipeUnit*>(slot);
   const WipeUnit* const end = unit + size / sizeof(WipeUnit);
   WipeUnit any = {0, 0};
@@ -79,7 +77,14 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline bool IsZero(const void* slot, size_t size) {
     other |= unit[2] | unit[3];
   }
   for (; unit != end; ++unit) any |= *unit;
-  any |= other;
+  return any | other;
+}
+
+// Detects: any write to the slot between its wipe and this call.
+// Misses:  a write that was undone, or of zeros.
+// Cost:    one load and one operation for each 16 bytes of the slot.
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline bool IsZero(const void* slot, size_t size) {
+  const WipeUnit any = UnionOf(slot, size);
   return (any[0] | any[1]) == 0;
 }
 

@@ -322,7 +322,7 @@ bool ThreadHeap::NoteOverflow(SizeClass size_class, uint32_t slots) {
   bin.allocations_at_overflow = AllocationsOf(size_class);
   if (bin.allocations_at_overflow != before || capacity < 2 * kShrunkShare) return false;
   const size_t stays = capacity / kShrunkShare;
-  FlushOldest(size_class, magazine.count() - stays);
+  if (magazine.count() > stays) FlushOldest(size_class, magazine.count() - stays);
   magazine.limit = magazine.bottom + stays;
   return true;
 }

@@ -94,7 +94,7 @@ class ThreadHeap : public HeapFront {
   // Makes room in the full magazine of `size_class` by returning its older half to the slabs.
   void Flush(SizeClass size_class);
 
-  // Notes that `slots` came to the magazine of `size_class`, which is full, and go to their slabs.
+  // Notes that `slots` found no room in the magazine of `size_class`, and go to their slabs.
   // When twice in a row a multiple of what it holds did so, and nobody allocated between, it gives
   // back most of what it holds, and keeps to that until it is refilled: at random places each of
   // its slots keeps a page of its own. Returns: whether it did.
