@@ -86,6 +86,11 @@ struct SlotCanary {
   static void WriteInFront(uintptr_t start, uint64_t value) { Store(start - 8, value); }
   static bool IntactInFront(uintptr_t start, uint64_t value) { return Load(start - 8) == value; }
 
+  // As Intact(), by the key of any epoch there was. A signal handler that forks may interrupt the
+  // walk of malloc between the life that it writes and the key that it reads: one of them is then
+  // the parent's. For the slow side, before it reports.
+  static bool IntactByAnyKey(Words words, uintptr_t slot, size_t size, size_t slack, uint16_t life);
+
   // The address of the first changed byte. Requires: !Intact(), or !TailIntact() of slot + size,
   // which has both words.
   static uintptr_t FirstDamage(Words words, uintptr_t slot, size_t size, size_t slack,

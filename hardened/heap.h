@@ -604,7 +604,9 @@ class Heap {
                                 SlotCanary::IntactInFront(address, value);
       const bool end_intact =
           slack == 0 || (live.is_run() ? SlotCanary::TailIntact(address + size, slack, value)
-                                       : SlotCanary::Intact(kWords, address, size, slack, value));
+                                       : SlotCanary::Intact(kWords, address, size, slack, value) ||
+                                             SlotCanary::IntactByAnyKey(kWords, address, size,
+                                                                        slack, live.life()));
       if (front_intact && end_intact) return true;
       // Freed in this very moment by another thread, which wiped it?
       const core::RecordValue now = live.record->load(std::memory_order_acquire);

@@ -37,6 +37,8 @@ __attribute__((no_sanitize("thread"))) void CheckLiveCanary(const core::SliceDes
   const uint64_t value = SlotCanary::Value(address, life);
   const size_t slack = core::SlackOf(before);
   if (SlotCanary::Intact(kWords, address, slot_size, slack, value)) return;
+  // Before another look, which finds out whether what is wrong was read while it changed.
+  if (SlotCanary::IntactByAnyKey(kWords, address, slot_size, slack, life)) return;
   const uintptr_t damage = SlotCanary::FirstDamage(kWords, address, slot_size, slack, value);
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (record.load(std::memory_order_acquire) != before ||

@@ -91,6 +91,7 @@ bool Quarantine::Initialise(const QuarantineLimits& limits, size_t wipe_limit, b
 }
 
 unsigned Quarantine::NextShift(const Line& line) const {
+  if (line.waiting < kWaitingShare << (kShortShift + 1)) return kShortShift;
   const size_t open_most = limits_->bytes / kOpenShare;
   const size_t room = open_ < open_most ? open_most - open_ : 0;
   const size_t most = std::min(limits_->bytes / kLongestShare, room) / line.weight;
@@ -420,7 +421,10 @@ void Quarantine::Drain(core::ThreadHeap& heap) {
   }
 }
 
-void Quarantine::CountHeld(const core::ThreadHeap& heap, uint64_t* slots, uint64_t* bytes) const {
+// Reads what the owner writes without synchronisation.
+__attribute__((no_sanitize("thread"))) void Quarantine::CountHeld(const core::ThreadHeap& heap,
+                                                                  uint64_t* slots,
+                                                                  uint64_t* bytes) const {
   // No block is looked at: the owner may give it back at this moment.
   for (unsigned c = 0; c < core::kSizeClassCount; ++c) {
     const Line& line = lines_[c];

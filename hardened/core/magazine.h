@@ -39,10 +39,15 @@ struct alignas(64) Magazine {
 };
 static_assert(sizeof(Magazine) == 64);
 
-// Slots that one magazine may hold: at most 64 KiB of memory, at most 1,024 slots, at least 2.
+// The most slots of any magazine, a plug's included.
+inline constexpr uint32_t kMostInMagazine = 1024;
+
+// Slots that one magazine may hold: at most 64 KiB of memory, at most kMostInMagazine, at least 2.
 constexpr uint32_t MagazineCapacity(SizeClass size_class) {
   const size_t by_bytes = 64 * 1024 / SlotSize(size_class);
-  return static_cast<uint32_t>(by_bytes > 1024 ? 1024 : by_bytes < 2 ? 2 : by_bytes);
+  return static_cast<uint32_t>(by_bytes > kMostInMagazine ? kMostInMagazine
+                               : by_bytes < 2             ? 2
+                                                          : by_bytes);
 }
 
 }  // namespace hardened::core

@@ -612,7 +612,9 @@ void ThreadHeap::RetireEmptySlabs(bool keep_one) {
 // Reads what the owner writes without synchronisation; the sums are exact when it is quiet.
 __attribute__((no_sanitize("thread"))) void ThreadHeap::AddTo(Tally& tally) const {
   for (unsigned c = 0; c < kSizeClassCount; ++c) {
-    const uint64_t held = bins_[c].taken - magazines[c].count();
+    // At this moment top and bottom may be those of different blocks.
+    const size_t count = magazines[c].count();
+    const uint64_t held = bins_[c].taken - (count <= kMostInMagazine ? count : 0);
     tally.allocations += started_countdowns_[c] - magazines[c].countdown;
     tally.taken_slots += held;
     tally.taken_bytes += held * SlotSize(static_cast<SizeClass>(c));
