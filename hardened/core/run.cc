@@ -409,6 +409,7 @@ ABSL_ATTRIBUTE_NOINLINE Run* Refit(Run& run, size_t page_bytes) {
   run.data = run.pages;
   if (accessible && run.pages + page_bytes + prim::PageSize() <= SpanEnd(run) &&
       ResizePages(run, page_bytes) && run.page_bytes == page_bytes) {
+    Describe(run);
     return &run;
   }
   ReleaseRun(run, run.freed_ms);
