@@ -166,6 +166,7 @@ bool Quarantine::StartMixed() {
   if (block == nullptr) return false;
   mixed_ = block;
   mixed_room_ = MixedMost();
+  mixed_until_ = freed_ + limits_->bytes / kOpenShare;
   mixed_next_ = block->entries + 1;
   mixed_end_ = mixed_next_ + block->capacity();
   return true;
@@ -204,6 +205,7 @@ void Quarantine::StopFillingMixed() {
 }
 
 uint32_t Quarantine::Ripen(core::ThreadHeap& heap) {
+  if (freed_ >= mixed_until_) StopFillingMixed();
   uint32_t slots = 0;
   while (queue_.oldest != nullptr && queue_.oldest->ripe_at <= freed_) {
     Block* const block = queue_.Take();

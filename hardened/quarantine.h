@@ -54,7 +54,16 @@ struct QuarantineLimits {
 };
 
 class Quarantine {
+ private:
+  // Slots of blocks, as powers of two: of the shortest, the longest, and the mixed one.
+  static constexpr unsigned kShortShift = 3;
+  static constexpr unsigned kMaxShift = 10;
+  static constexpr unsigned kMixedShift = 8;
+
  public:
+  static constexpr uint32_t kMostInBlock = 1u << kMaxShift;
+  static_assert(kMostInBlock <= core::kMostInMagazine);
+
   // Readies an empty quarantine. Slots up to `wipe_limit` bytes are zero when they are added.
   // `checked_later`: slots from a magazine are checked when they are handed out. `limits` must
   // outlive it.
@@ -95,10 +104,6 @@ class Quarantine {
   void CountHeld(const core::ThreadHeap& heap, uint64_t* slots, uint64_t* bytes) const;
 
  private:
-  // Slots of blocks, as powers of two: of the shortest, the longest, and the mixed one.
-  static constexpr unsigned kShortShift = 3;
-  static constexpr unsigned kMaxShift = 10;
-  static constexpr unsigned kMixedShift = 8;
   // In place of the class of the mixed block.
   static constexpr core::SizeClass kMixed = core::kSizeClassCount;
   // The share of the budget that the mixed block, and all longer ones of classes, may fill.
@@ -107,7 +112,7 @@ class Quarantine {
   struct Block {
     Block* next;  // in the list that it is in
     core::Arena* metadata_arena;
-    uint64_t ripe_at;  // by freed_
+    uint64_t ripe_at;  // as freed_ will be then
     uint32_t count;
     core::SizeClass size_class;
     uint8_t shift;                              // room for 1 << shift slots
@@ -203,9 +208,10 @@ class Quarantine {
   core::MagazineEntry* mixed_next_;
   core::MagazineEntry* mixed_end_;
   Block* mixed_;
-  int64_t mixed_room_;  // weight that may come to it
-  uint64_t freed_;      // weight of all that ever joined the queue
-  uint64_t open_;       // weight that longer blocks that are being filled have room for
+  int64_t mixed_room_;    // weight that may come to it
+  uint64_t mixed_until_;  // as freed_ will be when it is closed even if it is not full
+  uint64_t freed_;        // weight of all that ever joined the queue
+  uint64_t open_;         // weight that longer blocks that are being filled have room for
   const QuarantineLimits* limits_;
   std::array<Block*, kMaxShift + 1>* spare_;  // by shift
   uint32_t until_check_;  // slots until the next that is checked, itself included
