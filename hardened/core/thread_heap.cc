@@ -277,6 +277,7 @@ bool ThreadHeap::Refill(SizeClass size_class) {
     attended_ms_.store(now, std::memory_order_relaxed);
     Collect(kCollectAtOnce);
     if (magazine.count() > 0) return true;
+    if (plug.refill != nullptr && plug.refill(*this, size_class)) return true;
   }
   Slab* slab = bin.head != nullptr ? bin.head : OpenSlab(size_class);
   if (slab == nullptr) return false;
