@@ -5,12 +5,13 @@
 // slot or for the next life of the same slot. Its first byte is odd: the NUL of a string that is
 // one too long never matches.
 //
-// Of the slack, the first 8 bytes behind the request and the last 8 bytes of the slot hold it,
-// repeated every 8 bytes. Every request in a slot leaves at least kRoom bytes of slack, so that
-// both words are whole.
+// Of the slack, the first 8 bytes behind the request hold it, and where neighbours are looked at
+// the last 8 bytes of the slot as well, repeated every 8 bytes. Every request in a slot leaves at
+// least kRoom bytes of slack, so that both words are whole.
 //
 // A forked child uses a new key for what it allocates and keeps the old ones to verify what it
-// inherited; the life says which key (kEpochShift).
+// inherited; the life says which key (kEpochShift). Fast paths know the newest key alone: what they
+// do not find intact goes to the slow side, which looks the key up.
 //
 // Threads: pure functions on memory that the caller owns.
 
@@ -21,47 +22,52 @@
 #include <cstdint>
 
 #include "absl/base/attributes.h"
+#include "hardened/prim/multiply.h"
 #include "hardened/secrets.h"
 
 namespace hardened {
 
 // Off: no room, no life, nothing checked.
 struct NoCanary {
-  static constexpr bool kOn = false;
   static constexpr size_t kRoom = 0;
 };
 
 struct SlotCanary {
-  static constexpr bool kOn = true;
   // In bytes. A whole word: no mask, no branch. Two bytes would do for detection, but cost more
   // time, and less than 8 save memory for odd sizes only.
   static constexpr size_t kRoom = 8;
 
+  // Which of the two words there are in slots.
+  enum class Words : uint8_t { kFirst, kFirstAndLast };
+
   // The canary of the slot at `slot` in `life`.
-  ABSL_ATTRIBUTE_ALWAYS_INLINE static uint64_t Value(uintptr_t slot, uint16_t life) {
-    const CanaryKeys& keys = AllSecrets().canary;
-    const uint64_t key = keys.epochs[uint32_t{life} >> kEpochShift];
-    const unsigned __int128 product =
-        static_cast<unsigned __int128>(slot ^ uint64_t{life} << 48 ^ key) * keys.multiplier;
-    return (static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64)) | 1;
+  static uint64_t Value(uintptr_t slot, uint16_t life) {
+    return Mix(slot, life, AllSecrets().canary.epochs[uint32_t{life} >> kEpochShift]);
+  }
+  // The same for a life of the newest epoch; of another one a number that is never its canary.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static uint64_t NewestValue(uintptr_t slot, uint16_t life) {
+    return Mix(slot, life, AllSecrets().canary.newest);
   }
 
   // Writes it. Requires: kRoom <= slack < size.
-  ABSL_ATTRIBUTE_ALWAYS_INLINE static void Write(uintptr_t slot, size_t size, size_t slack,
-                                                 uint64_t value) {
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static void Write(Words words, uintptr_t slot, size_t size,
+                                                 size_t slack, uint64_t value) {
     const uintptr_t end = slot + size;
     Store(end - slack, value);
-    Store(end - 8, LastWord(slack, value));
+    if (words == Words::kFirstAndLast) Store(end - 8, LastWord(slack, value));
   }
 
-  // Detects: a write behind the request that changed a byte of the first 8 or the last 8 of the
-  //          slack; a single byte passes once in 256 times, two once in 65,536.
+  // Detects: a write behind the request that changed a byte of the words that there are; a single
+  //          byte passes once in 256 times, two once in 65,536.
   // Misses:  a write that skips them, and one that the program undid.
-  // Cost:    one multiplication, two loads and a comparison a free; two stores a malloc.
-  ABSL_ATTRIBUTE_ALWAYS_INLINE static bool Intact(uintptr_t slot, size_t size, size_t slack,
-                                                  uint64_t value) {
+  // Cost:    one multiplication, a load and a comparison a free, a store a malloc; for the last
+  //          word a load and a store more, often in another cache line, and a rotation each.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static bool Intact(Words words, uintptr_t slot, size_t size,
+                                                  size_t slack, uint64_t value) {
     const uintptr_t end = slot + size;
-    return ((Load(end - slack) ^ value) | (Load(end - 8) ^ LastWord(slack, value))) == 0;
+    uint64_t changed = Load(end - slack) ^ value;
+    if (words == Words::kFirstAndLast) changed |= Load(end - 8) ^ LastWord(slack, value);
+    return changed == 0;
   }
 
   // The same for what ends a run, which may be as little as one byte: of the 8 bytes in front of
@@ -80,10 +86,21 @@ struct SlotCanary {
   static void WriteInFront(uintptr_t start, uint64_t value) { Store(start - 8, value); }
   static bool IntactInFront(uintptr_t start, uint64_t value) { return Load(start - 8) == value; }
 
-  // The address of the first changed byte. Requires: !Intact(), or !TailIntact() of slot + size.
-  static uintptr_t FirstDamage(uintptr_t slot, size_t size, size_t slack, uint64_t value);
+  // As Intact(), by the key of any epoch there was. A signal handler that forks may interrupt the
+  // walk of malloc between the life that it writes and the key that it reads: one of them is then
+  // the parent's. For the slow side, before it reports.
+  static bool IntactByAnyKey(Words words, uintptr_t slot, size_t size, size_t slack, uint16_t life);
+
+  // The address of the first changed byte. Requires: !Intact(), or !TailIntact() of slot + size,
+  // which has both words.
+  static uintptr_t FirstDamage(Words words, uintptr_t slot, size_t size, size_t slack,
+                               uint64_t value);
 
  private:
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static uint64_t Mix(uintptr_t slot, uint16_t life, uint64_t key) {
+    return prim::FoldedProduct(slot ^ uint64_t{life} << 48 ^ key, AllSecrets().canary.multiplier) |
+           1;
+  }
   // The canary repeats every 8 bytes from the start of the slack; this is what it makes of the last
   // 8 bytes of the slot, of which the upper min(slack, 8) belong to it.
   static constexpr uint64_t LastWord(size_t slack, uint64_t value) {

@@ -57,7 +57,8 @@ struct Features {
   bool exact_size = false;
   // Secret bytes behind every request, checked when it ends.
   bool canary = false;
-  // The last bytes of the left neighbour are checked as well, and free neighbours for being zero.
+  // The last bytes of the left neighbour are checked as well, and free neighbours for being zero;
+  // so slots have a second canary in their last bytes.
   bool check_neighbours = false;
   // Slots up to this size are zeroed when they are freed. 0: none.
   size_t wipe_limit = 0;
@@ -82,7 +83,9 @@ constexpr bool IsCoherent(const Features& features) {
   return features.name[0] != '\0' &&
          // The canary starts at the exact end, and its life lies beside the record.
          (!features.canary || (features.exact_size && features.core.record_shift == 2)) &&
-         (!features.check_neighbours || features.canary) && (!features.sweep || features.canary) &&
+         (!features.check_neighbours || features.canary) &&
+         // The sweep looks for both words of the canary.
+         (!features.sweep || features.check_neighbours) &&
          // Slabs that wait for their class do not go away under a sweep (EmptySlabs::TryHold).
          (!features.sweep || features.core.isolate_classes) &&
          (!features.check_on_allocate || features.wipe_limit > 0) &&

@@ -11,7 +11,8 @@
 
 #include <errno.h>
 
-#include <array>
+#include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
@@ -136,7 +137,7 @@ class Heap {
     }
     if constexpr (kFeatures.canary) {
       if (ABSL_PREDICT_FALSE(!CanaryIntact(address, size, value, record))) {
-        return FreeDamaged(pointer, entry_point);
+        return FreeSlow(pointer, stated, entry_point);
       }
     }
     if constexpr (kFeatures.check_neighbours) {
@@ -253,14 +254,8 @@ class Heap {
 
   static constexpr size_t kSizeNotStated = SIZE_MAX;
 
-  // What a slot counts for in the quarantine.
-  static constexpr auto kWeights = [] {
-    std::array<uint32_t, core::kSizeClassCount> weights = core::kSlotSizes;
-    for (uint32_t& weight : weights) {
-      weight = kFeatures.quarantine.WeightOf(weight);
-    }
-    return weights;
-  }();
+  static constexpr SlotCanary::Words kWords =
+      kFeatures.check_neighbours ? SlotCanary::Words::kFirstAndLast : SlotCanary::Words::kFirst;
 
   // Whether slots of `size` are wiped when they are freed.
   static constexpr bool IsWiped(size_t size) {
@@ -282,7 +277,12 @@ class Heap {
   static constexpr bool IsPlainlyLive(core::RecordValue value, uint8_t accepts) {
     // Without sizes there is one such value for most calls; kinds beyond the first look again.
     if constexpr (!kFeatures.exact_size) return value == std::countr_zero(accepts);
-    return (accepts >> (value & core::kKindMask) & 1) != 0;
+    // Kinds that follow one another are one comparison.
+    const unsigned first = static_cast<unsigned>(std::countr_zero(accepts));
+    const unsigned kinds = static_cast<unsigned>(std::popcount(accepts));
+    const unsigned kind = value & core::kKindMask;
+    if (accepts >> first == (1 << kinds) - 1) return kind - first < kinds;
+    return (accepts >> kind & 1) != 0;
   }
 
   // What entry points accept, where they are not known by the time this is compiled.
@@ -418,7 +418,7 @@ class Heap {
       entry.record[1].store(life, std::memory_order_relaxed);
       const uintptr_t address = reinterpret_cast<uintptr_t>(entry.slot);
       const size_t slack = size - bytes;
-      SlotCanary::Write(address, size, slack, SlotCanary::Value(address, life));
+      SlotCanary::Write(kWords, address, size, slack, SlotCanary::NewestValue(address, life));
     }
     // Pairs with the acquire load of the sweep: a live slot has its canary.
     entry.record->store(LiveValue(size_class, bytes, kind), std::memory_order_release);
@@ -578,12 +578,13 @@ class Heap {
     return (&record)[1].load(std::memory_order_relaxed);
   }
 
+  // For fast paths. False as well for what was allocated before a fork, by the parent.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static bool CanaryIntact(uintptr_t address, size_t size,
                                                         core::RecordValue value,
                                                         core::SlotRecord& record) {
     if constexpr (!kFeatures.canary) return true;
-    return SlotCanary::Intact(address, size, core::SlackOf(value),
-                              SlotCanary::Value(address, LifeOf(record)));
+    return SlotCanary::Intact(kWords, address, size, core::SlackOf(value),
+                              SlotCanary::NewestValue(address, LifeOf(record)));
   }
 
   // The slack of a run ends with its pages; of a long one the first 16 bytes count as slack.
@@ -621,7 +622,9 @@ class Heap {
                                 SlotCanary::IntactInFront(address, value);
       const bool end_intact =
           slack == 0 || (live.is_run() ? SlotCanary::TailIntact(address + size, slack, value)
-                                       : SlotCanary::Intact(address, size, slack, value));
+                                       : SlotCanary::Intact(kWords, address, size, slack, value) ||
+                                             SlotCanary::IntactByAnyKey(kWords, address, size,
+                                                                        slack, live.life()));
       if (front_intact && end_intact) return true;
       // Freed in this very moment by another thread, which wiped it?
       const core::RecordValue now = live.record->load(std::memory_order_acquire);
@@ -630,18 +633,14 @@ class Heap {
         return false;
       }
       const uintptr_t damage =
-          front_intact ? SlotCanary::FirstDamage(address, size, slack, value) : address - 1;
+          front_intact
+              ? SlotCanary::FirstDamage(live.is_run() ? SlotCanary::Words::kFirstAndLast : kWords,
+                                        address, size, slack, value)
+              : address - 1;
       ReportCanary(address, damage, size - slack, FactsOf(entry_point).name);
       return false;
     }
     return true;
-  }
-
-  // An own slot whose canary is damaged: reported, dead, and never used again.
-  ABSL_ATTRIBUTE_NOINLINE static void FreeDamaged(void* pointer, EntryPoint entry_point) noexcept {
-    const LiveAllocation live = Find(pointer, entry_point);
-    if (!live.found() || CheckCanary(pointer, live, entry_point)) return;
-    live.record->store(core::kFreedRecord, std::memory_order_relaxed);
   }
 
   // ---- free, slow side
@@ -658,11 +657,13 @@ class Heap {
   // Files a slot of the calling thread whose record says what it is.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static void Hold(core::HeapFront& heap, core::MagazineEntry entry,
                                                 core::SizeClass size_class) {
+    core::Magazine& magazine = heap.magazines[size_class];
     if constexpr (kFeatures.quarantine.bytes > 0) {
-      Quarantine& quarantine = PlugsOf(heap).quarantine;
-      if (quarantine.Add(entry, size_class, kWeights[size_class])) return Evict();
+      core::MagazineEntry* const hold = magazine.hold;
+      if (ABSL_PREDICT_FALSE(hold == magazine.hold_end)) return HoldInNext(entry, size_class);
+      *hold = entry;
+      magazine.hold = hold + 1;
     } else {
-      core::Magazine& magazine = heap.magazines[size_class];
       if (ABSL_PREDICT_FALSE(magazine.top == magazine.limit)) {
         return FlushAndPush(magazine, entry, size_class);
       }
@@ -679,11 +680,21 @@ class Heap {
     Hold(*core::current_heap, {pointer, &record}, size_class);
   }
 
-  ABSL_ATTRIBUTE_NOINLINE static void Evict() noexcept {
+  // The class has no block in the quarantine, or a full one.
+  ABSL_ATTRIBUTE_NOINLINE static void HoldInNext(core::MagazineEntry entry,
+                                                 core::SizeClass size_class) noexcept {
+    Quarantine& quarantine = PlugsOf(*core::current_heap).quarantine;
+    if (!quarantine.AddToMixed(entry, size_class)) HoldInNew(entry, size_class);
+  }
+
+  ABSL_ATTRIBUTE_NOINLINE static void HoldInNew(core::MagazineEntry entry,
+                                                core::SizeClass size_class) noexcept {
     const int saved_errno = errno;
     core::ThreadHeap& heap = *static_cast<core::ThreadHeap*>(core::current_heap);
-    PlugsOf(heap).quarantine.Evict(heap);
-    if constexpr (kFeatures.sweep) SweepStep();
+    [[maybe_unused]] const uint32_t ripe = PlugsOf(heap).quarantine.Add(heap, entry, size_class);
+    if constexpr (kFeatures.sweep) {
+      for (uint32_t slots = 0; slots < ripe; slots += kSlotsPerStep) SweepStep();
+    }
     errno = saved_errno;
   }
 
@@ -1002,7 +1013,7 @@ class Heap {
                                       [[maybe_unused]] core::SlotRecord& record) {
     const size_t slack = kFeatures.exact_size ? size - bytes : 0;
     if constexpr (kFeatures.canary) {
-      SlotCanary::Write(address, size, slack, SlotCanary::Value(address, LifeOf(record)));
+      SlotCanary::Write(kWords, address, size, slack, SlotCanary::Value(address, LifeOf(record)));
     }
     // What realloc returns was allocated by realloc, whatever it was before.
     return core::LiveRecord(core::AllocationKind::kMalloc, slack);

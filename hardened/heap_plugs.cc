@@ -32,6 +32,12 @@ bool Prepare(core::ThreadHeap& heap) {
                                      features.check_on_allocate);
 }
 
+bool Refill(core::ThreadHeap& heap, core::SizeClass size_class) {
+  return PlugsOf(heap).quarantine.Refill(heap, size_class);
+}
+
+void Groom(core::ThreadHeap& heap) { PlugsOf(heap).quarantine.Groom(heap); }
+
 bool Settle(core::MagazineEntry slot, core::SizeClass size_class) {
   const size_t size = core::SlotSize(size_class);
   const bool wiped = size <= active_features->wipe_limit;
@@ -51,14 +57,16 @@ bool Settle(core::MagazineEntry slot, core::SizeClass size_class) {
 
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline void Keep(core::ThreadHeap& heap, core::MagazineEntry entry,
                                               core::SizeClass size_class) {
-  Quarantine& quarantine = PlugsOf(heap).quarantine;
-  const Features& features = *active_features;
-  const uint32_t size = core::kSlotSizes[size_class];
+  const size_t size = core::SlotSize(size_class);
   // Release: a sweep that sees the record sees the wiped slot.
-  entry.record->store(size <= features.wipe_limit ? core::kFreedZeroRecord : core::kFreedRecord,
-                      std::memory_order_release);
-  if (quarantine.Add(entry, size_class, features.quarantine.WeightOf(size))) {
-    quarantine.Evict(heap);
+  entry.record->store(
+      size <= active_features->wipe_limit ? core::kFreedZeroRecord : core::kFreedRecord,
+      std::memory_order_release);
+  core::Magazine& magazine = heap.magazines[size_class];
+  if (magazine.hold != magazine.hold_end) {
+    *magazine.hold++ = entry;
+  } else {
+    PlugsOf(heap).quarantine.Add(heap, entry, size_class);
   }
 }
 
@@ -79,7 +87,7 @@ void Drain(core::ThreadHeap& heap) {
 void CountHeld(const core::ThreadHeap& heap, uint64_t* slots, uint64_t* bytes) {
   const Quarantine& quarantine = reinterpret_cast<const HeapPlugs*>(heap.plug)->quarantine;
   if (!quarantine.initialised()) return;
-  quarantine.CountHeld(slots, bytes);
+  quarantine.CountHeld(heap, slots, bytes);
 }
 
 }  // namespace
@@ -88,7 +96,6 @@ HARDENED_SEALED_TOGETHER constinit prim::Sealed<Features> active_features;
 
 void ResetPlugs(core::ThreadHeap& heap, uint64_t salt) {
   HeapPlugs& plugs = PlugsOf(heap);
-  if (plugs.quarantine.initialised()) plugs.quarantine.Reset();
   plugs.life_bits &= static_cast<uint16_t>(~kLifeMask);
   const uint32_t interval = active_features->sample_interval;
   if (interval == 0) return;
@@ -140,6 +147,8 @@ bool StartOnce(const Features& features) {
   if (features.wipe_limit > 0) options.plug.settle = &Settle;
   if (features.quarantine.bytes > 0) {
     options.plug.keep = &KeepReceived;
+    options.plug.refill = &Refill;
+    options.plug.groom = &Groom;
     options.plug.drain = &Drain;
     options.plug.count_held = &CountHeld;
   }

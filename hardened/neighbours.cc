@@ -6,6 +6,7 @@ namespace hardened {
 namespace {
 
 constexpr unsigned kRecordShift = kNeighbourRecordShift;
+constexpr SlotCanary::Words kWords = kNeighbourWords;
 
 __attribute__((no_sanitize("thread"))) void CheckFreeEnd(core::RecordValue record,
                                                          uintptr_t nearest, size_t bytes,
@@ -30,12 +31,14 @@ __attribute__((no_sanitize("thread"))) void CheckLiveCanary(const core::SliceDes
   const uint16_t life = (&record)[1].load(std::memory_order_relaxed);
   const uint64_t value = SlotCanary::Value(address, life);
   const size_t slack = core::SlackOf(before);
-  if (SlotCanary::Intact(address, slot_size, slack, value)) return;
-  const uintptr_t damage = SlotCanary::FirstDamage(address, slot_size, slack, value);
+  if (SlotCanary::Intact(kWords, address, slot_size, slack, value)) return;
+  // Before another look, which finds out whether what is wrong was read while it changed.
+  if (SlotCanary::IntactByAnyKey(kWords, address, slot_size, slack, life)) return;
+  const uintptr_t damage = SlotCanary::FirstDamage(kWords, address, slot_size, slack, value);
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (record.load(std::memory_order_acquire) != before ||
       (&record)[1].load(std::memory_order_relaxed) != life ||
-      SlotCanary::Intact(address, slot_size, slack, value)) {
+      SlotCanary::Intact(kWords, address, slot_size, slack, value)) {
     return;
   }
   ReportCanary(address, damage, slot_size - slack, found_by);

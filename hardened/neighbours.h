@@ -23,6 +23,8 @@ namespace hardened {
 
 // The shift of the records of such slabs, which hold lives.
 inline constexpr unsigned kNeighbourRecordShift = 2;
+// Both words of a canary, at levels that look at neighbours.
+inline constexpr SlotCanary::Words kNeighbourWords = SlotCanary::Words::kFirstAndLast;
 // How much of a free neighbour is looked at, in bytes; of 16-byte slots the half.
 inline constexpr size_t kNearest = 32;
 
@@ -53,8 +55,8 @@ HARDENED_RACY_LOOK bool NeighboursLookIntact(const core::SliceDescriptor& slice,
     } else if (core::IsLive(left)) {
       const uintptr_t start = address - slot_size;
       const uint16_t life = record[-1].load(std::memory_order_relaxed);
-      if (!SlotCanary::Intact(start, slot_size, core::SlackOf(left),
-                              SlotCanary::Value(start, life))) {
+      if (!SlotCanary::Intact(kNeighbourWords, start, slot_size, core::SlackOf(left),
+                              SlotCanary::NewestValue(start, life))) {
         return false;
       }
     }

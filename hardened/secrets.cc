@@ -19,6 +19,7 @@ bool InitialiseSecrets() {
   // Odd and with a high bit set, so that multiplication by it mixes.
   secrets.canary.multiplier = random.Next64() | 1 | uint64_t{1} << 63;
   for (uint64_t& key : secrets.canary.epochs) key = random.Next64();
+  secrets.canary.newest = secrets.canary.epochs[0];
   prim::linux_page_source.MakeReadOnly(page, prim::PageSize());
   secrets_location.Writable().at = &secrets;
   secrets_location.Settle();
@@ -39,6 +40,7 @@ void AdvanceEpoch() {
   for (size_t epoch = secrets.epoch; epoch < std::size(secrets.canary.epochs); ++epoch) {
     secrets.canary.epochs[epoch] = random.Next64();
   }
+  secrets.canary.newest = secrets.canary.epochs[secrets.epoch];
   prim::linux_page_source.MakeReadOnly(&secrets, bytes);
 }
 

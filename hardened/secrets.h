@@ -22,6 +22,7 @@ inline constexpr uint16_t kMaxEpoch = 15;
 
 struct CanaryKeys {
   uint64_t multiplier;  // odd
+  uint64_t newest;      // epochs[Secrets::epoch]
   uint64_t epochs[kMaxEpoch + 1];
 };
 

@@ -7,7 +7,7 @@
 //          that is not re-used before the exit.
 // Misses:  damage that is undone before the sweep comes by; runs; in a forked child, the slabs of
 //          threads that only the parent has; in the home of a heap, those of other threads.
-// Cost:    kSlotsPerStep canaries every time a quarantine lets a batch go.
+// Cost:    as many slots as a quarantine lets go, rounded up to kSlotsPerStep.
 //
 // Slabs are held while they are looked at (EmptySlabs::TryHold), so that none goes away under it.
 //

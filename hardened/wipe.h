@@ -64,13 +64,19 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline void Populate(void* slot, size_t size) {
   prim::TouchForWriting(bytes + size - 1);
 }
 
+// All of a slot, or-ed together. Requires: size <= kWipeInline.
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline WipeUnit UnionInline(const void* slot, size_t size) {
+  WipeUnit any = {};
+  ForUnitsInline(static_cast<const char*>(slot), size,
+                 [&any](const char* at) { any |= *reinterpret_cast<const WipeUnit*>(at); });
+  return any;
+}
+
 // Detects: any write to the slot between its wipe and this call.
 // Misses:  a write that was undone, or of zeros.
 // Cost:    one load and one operation for each 16 bytes of a short slot, 32 of a long one.
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline bool IsZeroInline(const void* slot, size_t size) {
-  WipeUnit any = {};
-  ForUnitsInline(static_cast<const char*>(slot), size,
-                 [&any](const char* at) { any |= *reinterpret_cast<const WipeUnit*>(at); });
+  const WipeUnit any = UnionInline(slot, size);
   return (any[0] | any[1]) == 0;
 }
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline bool IsZero(const void* slot, size_t size) {

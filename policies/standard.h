@@ -25,7 +25,7 @@ struct Standard {
       .wipe_limit = 128,
       // 6,272 slots up to 80 bytes, which is what a request of 64 and its canary take: each waits
       // for at least 4,096 frees.
-      .quarantine = {.bytes = 490 << 10, .least_weight = 80, .big_factor = 4, .check_interval = 16},
+      .quarantine = {.bytes = 490 << 10, .least_weight = 80, .big_factor = 4},
       .sample_interval = 50'000,
       .explain_faults = true,
       .zero_size_faults = true,

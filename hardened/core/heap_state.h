@@ -34,6 +34,10 @@ struct HeapPlug {
   bool (*prepare)(ThreadHeap& heap) = nullptr;
   // Slots that other threads freed have come back (ThreadHeap::Receive). Core then forgets them.
   void (*keep)(ThreadHeap& heap, std::span<const uintptr_t> slots) = nullptr;
+  // Fills the empty magazine of a class from what is held. Returns: false when there is nothing.
+  bool (*refill)(ThreadHeap& heap, SizeClass size_class) = nullptr;
+  // A turn of housekeeping.
+  void (*groom)(ThreadHeap& heap) = nullptr;
   // A slot that another thread freed goes back to its slab at once; its record is still
   // kPendingRecord, its link is cleared. Returns: false when it is damaged; core then forgets it.
   bool (*settle)(MagazineEntry slot, SizeClass size_class) = nullptr;

@@ -21,23 +21,33 @@ struct MagazineEntry {
   SlotRecord* record;
 };
 
-struct Magazine {
+struct alignas(64) Magazine {
   MagazineEntry* top;
   MagazineEntry* limit;  // top when full
   MagazineEntry* bottom;
   // Allocations until the next one that goes to the slow side to be looked at by the level
   // (ThreadHeap::RestartCountdown).
   uint64_t countdown;
+  // Of a plug that holds freed slots back: where the next one goes, and where there is no room any
+  // more (both null: nowhere).
+  MagazineEntry* hold;
+  MagazineEntry* hold_end;
+  MagazineEntry* own;  // the heap's own entries; bottom is elsewhere while a plug's serve
 
   size_t count() const { return static_cast<size_t>(top - bottom); }
   size_t capacity() const { return static_cast<size_t>(limit - bottom); }
 };
-static_assert(sizeof(Magazine) == 32);
+static_assert(sizeof(Magazine) == 64);
 
-// Slots that one magazine may hold: at most 64 KiB of memory, at most 1,024 slots, at least 2.
+// The most slots of any magazine, a plug's included.
+inline constexpr uint32_t kMostInMagazine = 1024;
+
+// Slots that one magazine may hold: at most 64 KiB of memory, at most kMostInMagazine, at least 2.
 constexpr uint32_t MagazineCapacity(SizeClass size_class) {
   const size_t by_bytes = 64 * 1024 / SlotSize(size_class);
-  return static_cast<uint32_t>(by_bytes > 1024 ? 1024 : by_bytes < 2 ? 2 : by_bytes);
+  return static_cast<uint32_t>(by_bytes > kMostInMagazine ? kMostInMagazine
+                               : by_bytes < 2             ? 2
+                                                          : by_bytes);
 }
 
 }  // namespace hardened::core

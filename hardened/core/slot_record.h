@@ -54,7 +54,7 @@ constexpr bool IsLive(RecordValue record) {
 constexpr AllocationKind KindOf(RecordValue record) {
   return static_cast<AllocationKind>(record & kKindMask);
 }
-constexpr size_t SlackOf(RecordValue record) { return record >> kSlackShift; }
+constexpr size_t SlackOf(RecordValue record) { return size_t{record} >> kSlackShift; }
 constexpr bool NeverHandedOut(RecordValue record) {
   return record == kUnusedZeroRecord || record == kUnusedDirtyRecord;
 }

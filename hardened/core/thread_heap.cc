@@ -71,7 +71,7 @@ void ThreadHeap::Initialise(prim::RandomStream& random) {
   MagazineEntry* next = reinterpret_cast<MagazineEntry*>(this + 1);
   for (unsigned c = 0; c < kSizeClassCount; ++c) {
     Magazine& magazine = magazines[c];
-    magazine.bottom = magazine.top = next;
+    magazine.bottom = magazine.top = magazine.own = next;
     magazine.limit = next + MagazineCapacity(static_cast<SizeClass>(c));
     next = magazine.limit + 1;
     RestartCountdown(static_cast<SizeClass>(c), kNoCountdown);
@@ -270,14 +270,17 @@ bool ThreadHeap::Refill(SizeClass size_class) {
   }
   const uint64_t now = prim::CoarseMilliseconds();
   Housekeep(now);
-  const SlowSide slow_side(*this);
   ReturnStale(size_class);
+  const HeapPlug& plug = heap_constants->options.plug;
+  if (plug.refill != nullptr && plug.refill(*this, size_class)) return true;
+  const SlowSide slow_side(*this);
   Magazine& magazine = magazines[size_class];
   Bin& bin = bins_[size_class];
   if (HasIncoming()) {
     attended_ms_.store(now, std::memory_order_relaxed);
     Collect(kCollectAtOnce);
     if (magazine.count() > 0) return true;
+    if (plug.refill != nullptr && plug.refill(*this, size_class)) return true;
   }
   Slab* slab = bin.head != nullptr ? bin.head : OpenSlab(size_class);
   if (slab == nullptr) return false;
@@ -323,7 +326,7 @@ bool ThreadHeap::NoteOverflow(SizeClass size_class, uint32_t slots) {
   bin.allocations_at_overflow = AllocationsOf(size_class);
   if (bin.allocations_at_overflow != before || capacity < 2 * kShrunkShare) return false;
   const size_t stays = capacity / kShrunkShare;
-  FlushOldest(size_class, magazine.count() - stays);
+  if (magazine.count() > stays) FlushOldest(size_class, magazine.count() - stays);
   magazine.limit = magazine.bottom + stays;
   return true;
 }
@@ -355,7 +358,11 @@ void ThreadHeap::Housekeep(uint64_t now) {
   if (now - last_housekeeping_ms_ < kHousekeepingMs || prim::IsStrictThread()) return;
   last_housekeeping_ms_ = now;
   // What a heap with a home hands out must not depend on the time.
-  if (home_ == nullptr) TrimMagazines();
+  if (home_ == nullptr) {
+    TrimMagazines();
+    const HeapPlug& plug = heap_constants->options.plug;
+    if (plug.groom != nullptr) plug.groom(*this);
+  }
   held_runs->Age(now, heap_constants->options.purge.delay_ms);
   run_cache->Purge(now, heap_constants->options.purge.delay_ms);
   heap_state.Purge(now, /*force=*/false);
@@ -621,13 +628,13 @@ void ThreadHeap::ReleaseEverything(bool keep_one) {
   const SlowSide slow_side(*this);
   Collect(UINT32_MAX);
   FlushOutgoing();
-  const HeapPlug& plug = heap_constants->options.plug;
-  if (plug.drain != nullptr) plug.drain(*this);
   for (unsigned c = 0; c < kSizeClassCount; ++c) {
     ReturnStale(static_cast<SizeClass>(c));
     while (magazines[c].count() > 0) FlushHalf(static_cast<SizeClass>(c));
     bins_[c].refill = 0;
   }
+  const HeapPlug& plug = heap_constants->options.plug;
+  if (plug.drain != nullptr) plug.drain(*this);
   RetireEmptySlabs(keep_one);
   TrimBatches(0);
 }
@@ -700,7 +707,9 @@ void ThreadHeap::RetireEmptySlabs(bool keep_one) {
 // Reads what the owner writes without synchronisation; the sums are exact when it is quiet.
 __attribute__((no_sanitize("thread"))) void ThreadHeap::AddTo(Tally& tally) const {
   for (unsigned c = 0; c < kSizeClassCount; ++c) {
-    const uint64_t held = bins_[c].taken - magazines[c].count();
+    // At this moment top and bottom may be those of different blocks.
+    const size_t count = magazines[c].count();
+    const uint64_t held = bins_[c].taken - (count <= kMostInMagazine ? count : 0);
     tally.allocations += started_countdowns_[c] - magazines[c].countdown;
     tally.taken_slots += held;
     tally.taken_bytes += held * SlotSize(static_cast<SizeClass>(c));

@@ -95,7 +95,7 @@ class ThreadHeap : public HeapFront {
   // Makes room in the full magazine of `size_class` by returning its older half to the slabs.
   void Flush(SizeClass size_class);
 
-  // Notes that `slots` came to the magazine of `size_class`, which is full, and go to their slabs.
+  // Notes that `slots` found no room in the magazine of `size_class`, and go to their slabs.
   // When twice in a row a multiple of what it holds did so, and nobody allocated between, it gives
   // back most of what it holds, and keeps to that until it is refilled: at random places each of
   // its slots keeps a page of its own. Returns: whether it did.
@@ -205,6 +205,16 @@ class ThreadHeap : public HeapFront {
     }
   }
 
+  uint64_t AllocationsOf(SizeClass size_class) const {
+    return started_countdowns_[size_class] - magazines[size_class].countdown;
+  }
+  // The empty magazine of the class is the heap's own again.
+  void UseOwnMagazine(SizeClass size_class) {
+    Magazine& magazine = magazines[size_class];
+    magazine.bottom = magazine.top = magazine.own;
+    magazine.limit = magazine.bottom + MagazineCapacity(size_class);
+  }
+
   // Counts runs; called by HeapRegistry::CountRun().
   void CountRun(uint64_t allocations, int64_t live, int64_t bytes) {
     run_allocations_ += allocations;
@@ -308,9 +318,6 @@ class ThreadHeap : public HeapFront {
   // Returns: whether more of those slots are left.
   bool FileWaiting();
   void FileForOwner(uintptr_t address);
-  uint64_t AllocationsOf(SizeClass size_class) const {
-    return started_countdowns_[size_class] - magazines[size_class].countdown;
-  }
   // Makes everything stale that was chosen up to now; touches nothing but this heap. Whatever its
   // thread was doing in the fast walks, below a signal handler that forked, may go on.
   void MakeStockStale();

@@ -106,6 +106,15 @@ uint32_t RandomStream::BelowSlow16(uint32_t product, uint32_t bound) {
   return product >> 16;
 }
 
+std::array<uint64_t, 4> RandomStream::FourBelowSlow(uint64_t rest, uint32_t bound,
+                                                    std::array<uint64_t, 4> drawn) {
+  const uint64_t product = uint64_t{bound} * (bound - 1) * (bound - 2) * (bound - 3);
+  // 2^64 modulo the product.
+  const uint64_t threshold = -product % product;
+  while (rest < threshold) rest = DrawFour(bound, &drawn);
+  return drawn;
+}
+
 void RandomStream::Refill() {
   if (!seeded_) [[unlikely]]
     SeedFromKernel();

@@ -284,7 +284,9 @@ Group Underflows() {
   return {"Writes before the start of an allocation in a slot",
           {
               OfCrime("1 byte, when the allocation in front is freed", "Underflow", {"left"},
-                      kSlotSizes, FromStandard(AtFree(kCanary))),
+                      kSlotSizes, FromStrict(AtFree(kCanary))),
+              OfCrime("1 byte, when the allocation in front is freed and fills its slot",
+                      "Underflow", {"left"}, {24, 56, 120}, FromStandard(AtFree(kCanary))),
               OfCrime("1 byte, when the allocation itself is freed", "Underflow", {"victim"},
                       kSlotSizes, FromStrict(AtFree(kCanary))),
               OfCrime("1 byte into a free slot", "UnderflowIntoFree", {""}, kSlotSizes,
@@ -340,7 +342,7 @@ Group UseAfterFree() {
   return {"Use after free of a slot",
           {
               OfCrime("Write, up to 126 bytes", "WriteAfterFree", {"free:0"}, {64},
-                      {No(), Sometimes(1.0 / 16, AtReuse(), 400), AtReuse(), AtReuse()}),
+                      FromStandard(AtReuse())),
               OfCrime("Write, larger", "WriteAfterFree", {"free:0", "free:500"}, kNotWiped,
                       FromStrict(AtReuse())),
               OfCrime("Write to what realloc moved", "WriteAfterFree", {"realloc:8"}, {1000, 4096},

@@ -204,7 +204,7 @@ size_t FreesUntilReuse(core::SizeClass size_class) {
   const size_t magazines = 3 * core::MagazineCapacity(size_class);
   if (held.bytes == 0) return magazines;
   return magazines + held.bytes / held.WeightOf(core::SlotSize(size_class)) +
-         2 * Quarantine::kBlock;
+         4 * Quarantine::kMostInBlock;
 }
 
 class HeapClassTest : public testing::TestWithParam<unsigned> {};

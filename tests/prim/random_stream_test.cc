@@ -247,6 +247,22 @@ TEST(RandomStreamTest, BelowIsUniformForAwkwardBounds) {
     EXPECT_LT(ChiSquare(bound, 1 << 22, [&] { return stream.Below16(bound); }), Bound(bound))
         << bound;
   }
+  for (const uint32_t bound : {4u, 7u, 341u, 1000u, 1024u}) {
+    for (unsigned i = 0; i < 4; ++i) {
+      if (bound - i < 2) continue;
+      EXPECT_LT(ChiSquare(bound - i, 1 << 20,
+                          [&] { return static_cast<uint32_t>(stream.FourBelow(bound)[i]); }),
+                Bound(bound - i))
+          << bound << " " << i;
+    }
+  }
+  // All permutations of four.
+  EXPECT_LT(ChiSquare(24, 1 << 20,
+                      [&] {
+                        const std::array<uint64_t, 4> drawn = stream.FourBelow(4);
+                        return static_cast<uint32_t>((drawn[0] * 3 + drawn[1]) * 2 + drawn[2]);
+                      }),
+            Bound(24));
   // Too many values to count: eighths of the range, and residues, where uneven rounding shows.
   constexpr uint32_t kLarge = (1u << 31) + 1;
   EXPECT_LT(
@@ -374,6 +390,8 @@ TEST(RandomStreamDeathTest, ABoundOutOfRangeFailsADebugCheck) {
   EXPECT_TRUE(RunInChild([] { g_unseeded.Below(0); }).died_of(SIGABRT));
   EXPECT_TRUE(RunInChild([] { g_unseeded.Below16(0); }).died_of(SIGABRT));
   EXPECT_TRUE(RunInChild([] { g_unseeded.Below16(65537); }).died_of(SIGABRT));
+  EXPECT_TRUE(RunInChild([] { g_unseeded.FourBelow(3); }).died_of(SIGABRT));
+  EXPECT_TRUE(RunInChild([] { g_unseeded.FourBelow(1025); }).died_of(SIGABRT));
 #endif
 }
 
