@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "absl/base/attributes.h"
 #include "hardened/canary.h"
 #include "hardened/core/slice.h"
 #include "hardened/prim/racy_look.h"
@@ -39,7 +40,9 @@ HARDENED_RACY_LOOK bool NeighboursLookIntact(const core::SliceDescriptor& slice,
                                              uintptr_t address, size_t slot_size) {
   core::SlotRecord* const record = &slice.RecordAt(index, kNeighbourRecordShift);
   const size_t second = slot_size < kNearest ? 0 : sizeof(WipeUnit);
-  const auto unit = [](uintptr_t at) { return *reinterpret_cast<const WipeUnit*>(at); };
+  const auto unit = [](uintptr_t at) ABSL_ATTRIBUTE_ALWAYS_INLINE {
+    return *reinterpret_cast<const WipeUnit*>(at);
+  };
   // What should be zero.
   WipeUnit nearest = {};
   // Pair with the release stores of who files a slot for its owner, or reallocates it in place.

@@ -68,7 +68,9 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline void Populate(void* slot, size_t size) {
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline WipeUnit UnionInline(const void* slot, size_t size) {
   WipeUnit any = {};
   ForUnitsInline(static_cast<const char*>(slot), size,
-                 [&any](const char* at) { any |= *reinterpret_cast<const WipeUnit*>(at); });
+                 [&any](const char* at) ABSL_ATTRIBUTE_ALWAYS_INLINE {
+                   any |= *reinterpret_cast<const WipeUnit*>(at);
+                 });
   return any;
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "absl/base/attributes.h"
 #include "hardened/prim/processor.h"
 
 namespace hardened::prim {
@@ -58,7 +59,9 @@ template <size_t kBytes>
                                           typename Vector<kBytes>::Type& any) {
   using Type = typename Vector<kBytes>::Type;
   ForVectors<kBytes>(static_cast<const char*>(start), size,
-                     [&any](const char* at) { any |= *reinterpret_cast<const Type*>(at); });
+                     [&any](const char* at) ABSL_ATTRIBUTE_ALWAYS_INLINE {
+                       any |= *reinterpret_cast<const Type*>(at);
+                     });
 }
 
 // Not for ThreadSanitizer: a sweep looks at what others may write at the same time, and then
