@@ -75,15 +75,10 @@ bool Arena::Create(prim::PageSource& pages, size_t heap_bytes, size_t block_byte
   const size_t slice_count = heap_bytes >> kSliceShift;
   if (slice_count >= kRefusedSpan) return false;
   for (ApartPages& room : apart) room.start = nullptr;
-  const auto fail = [&] {
-    for (const ApartPages& room : apart) {
-      const bool own = room.start != nullptr && span_range_.before == prim::PageState::kUnmapped;
-      if (own) pages.Release(room.start, RoundUpTo(room.bytes, prim::PageSize()));
-    }
-    ReleaseRooms();
+  if (!CreateMetadata(slice_count, block_bytes_per_slice, random, others, apart)) {
+    ReleaseRooms(apart);
     return false;
-  };
-  if (!CreateMetadata(slice_count, block_bytes_per_slice, random, others, apart)) return fail();
+  }
   // What will be used first shows whether anybody is there.
   uint32_t committed = 0;
   const auto claim = [&](const Room& room) {
@@ -97,7 +92,10 @@ bool Arena::Create(prim::PageSource& pages, size_t heap_bytes, size_t block_byte
     return false;
   };
   const Room heap = FindRoom(heap_bytes, kSegmentSize, random, hint, others, claim);
-  if (heap.start == 0) return fail();
+  if (heap.start == 0) {
+    ReleaseRooms(apart);
+    return false;
+  }
   base_ = heap.start;
   heap_bytes_ = heap_bytes;
   before_ = heap.state;
@@ -169,7 +167,7 @@ bool Arena::CreateMetadata(size_t slice_count, size_t block_bytes_per_slice,
   return true;
 }
 
-void Arena::ReleaseRooms() {
+void Arena::ReleaseRooms(std::span<const ApartPages> apart) {
   const auto release = [this](uintptr_t start, size_t bytes) {
     if (bytes > 0) pages_->Release(reinterpret_cast<void*>(start), bytes);
   };
@@ -182,6 +180,10 @@ void Arena::ReleaseRooms() {
   if (span_range_.before == prim::PageState::kReserved) {
     if (metadata_ != 0) release(metadata_, metadata_bytes_);
   } else if (metadata_ != 0) {
+    for (const ApartPages& room : apart) {
+      if (room.start == nullptr) continue;
+      pages_->Release(room.start, RoundUpTo(room.bytes, prim::PageSize()));
+    }
     release(bits_range_.start, bits_range_.committed_bytes() + span_range_.committed_bytes());
     if (slices_ != nullptr) release(slice_range_.start, slice_range_.end - slice_range_.start);
     blocks_.Release();
