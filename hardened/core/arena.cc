@@ -328,7 +328,7 @@ prim::Commitment Arena::Commit(uint32_t first, uint32_t slices, uint32_t limit) 
     const prim::Commitment result = pages_->Commit(reinterpret_cast<void*>(AddressOf(from)),
                                                    size_t{to - from} << kSliceShift, before_);
     if (result != prim::Commitment::kDone) {
-      if (to <= end) return result;
+      if (result != prim::Commitment::kRefused || to <= end) return result;
       // Perhaps without what is ahead.
       most = end;
       continue;
