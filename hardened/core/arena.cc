@@ -77,15 +77,10 @@ bool Arena::Create(prim::PageSource& pages, size_t heap_bytes, size_t block_byte
   const size_t slice_count = heap_bytes >> kSliceShift;
   if (slice_count >= kRefusedSpan) return false;
   for (ApartPages& room : apart) room.start = nullptr;
-  const auto fail = [&] {
-    for (const ApartPages& room : apart) {
-      const bool own = room.start != nullptr && span_range_.before == prim::PageState::kUnmapped;
-      if (own) pages.Release(room.start, RoundUpTo(room.bytes, prim::PageSize()));
-    }
-    ReleaseRooms();
+  if (!CreateMetadata(slice_count, block_bytes_per_slice, random, others, apart)) {
+    ReleaseRooms(apart);
     return false;
-  };
-  if (!CreateMetadata(slice_count, block_bytes_per_slice, random, others, apart)) return fail();
+  }
   // What will be used first shows whether anybody is there.
   uint32_t committed = 0;
   const auto claim = [&](const Room& room) {
@@ -99,7 +94,10 @@ bool Arena::Create(prim::PageSource& pages, size_t heap_bytes, size_t block_byte
     return false;
   };
   const Room heap = FindRoom(heap_bytes, kSegmentSize, random, hint, others, claim);
-  if (heap.start == 0) return fail();
+  if (heap.start == 0) {
+    ReleaseRooms(apart);
+    return false;
+  }
   base_ = heap.start;
   heap_bytes_ = heap_bytes;
   before_ = heap.state;
@@ -171,7 +169,7 @@ bool Arena::CreateMetadata(size_t slice_count, size_t block_bytes_per_slice,
   return true;
 }
 
-void Arena::ReleaseRooms() {
+void Arena::ReleaseRooms(std::span<const ApartPages> apart) {
   const auto release = [this](uintptr_t start, size_t bytes) {
     if (bytes > 0) pages_->Release(reinterpret_cast<void*>(start), bytes);
   };
@@ -184,6 +182,10 @@ void Arena::ReleaseRooms() {
   if (span_range_.before == prim::PageState::kReserved) {
     if (metadata_ != 0) release(metadata_, metadata_bytes_);
   } else if (metadata_ != 0) {
+    for (const ApartPages& room : apart) {
+      if (room.start == nullptr) continue;
+      pages_->Release(room.start, RoundUpTo(room.bytes, prim::PageSize()));
+    }
     release(bits_range_.start, bits_range_.committed_bytes() + span_range_.committed_bytes());
     if (slices_ != nullptr) release(slice_range_.start, slice_range_.end - slice_range_.start);
     blocks_.Release();
@@ -341,7 +343,7 @@ prim::Commitment Arena::Commit(uint32_t first, uint32_t slices, uint32_t limit) 
     const prim::Commitment result = pages_->Commit(reinterpret_cast<void*>(AddressOf(from)),
                                                    size_t{to - from} << kSliceShift, before_);
     if (result != prim::Commitment::kDone) {
-      if (to <= end) return result;
+      if (result != prim::Commitment::kRefused || to <= end) return result;
       // Perhaps without what is ahead.
       most = end;
       continue;

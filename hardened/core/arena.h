@@ -217,7 +217,7 @@ class Arena {
     };
     return overlaps(base_, heap_bytes_) || overlaps(metadata_, metadata_bytes_);
   }
-  void ReleaseRooms() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  void ReleaseRooms(std::span<const ApartPages> apart = {}) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   void ReleaseCommitted() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   enum class Growth : uint8_t { kGrown, kNoRoom, kRefused };

@@ -23,7 +23,10 @@ Run* GuardedPlaces::Take(prim::RandomStream& random, uint32_t least) {
     places_[open_] = places_[--count_];
   }
   if (run->generation == heap_state.generation()) return run;
-  ReleaseRun(*run, prim::CoarseMilliseconds());
+  // After a fork: the others are known to the parent, too.
+  const uint64_t now = prim::CoarseMilliseconds();
+  ReleaseRun(*run, now);
+  ReleaseAll(now);
   return nullptr;
 }
 

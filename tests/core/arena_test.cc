@@ -1,6 +1,7 @@
 #include "hardened/core/arena.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -182,15 +183,46 @@ TEST(ArenaTest, GrowsByAnEighthUpToSixteenSegmentsAtATime) {
   EXPECT_EQ(test.arena.Counters().used_bytes, kBytes - kSliceSize);
 }
 
-TEST(ArenaTest, NothingIsCommittedBeforeTheFirstSpan) {
+// Slices of a new arena that are committed.
+constexpr uint32_t kFirstSlices = 8;
+
+TEST(ArenaTest, WhatIsCommittedAtFirstIsEnoughForTheFirstSpans) {
   TestArena test;
-  EXPECT_EQ(test.arena.Counters().committed_bytes, 0u);
-  EXPECT_EQ(test.pages.commits(), 0u);
+  EXPECT_EQ(test.arena.Counters().committed_bytes, kFirstSlices * kSliceSize);
+  for (uint32_t i = 0; i < kFirstSlices; ++i) {
+    EXPECT_EQ(test.Allocate(1), 1 + i);
+    EXPECT_EQ(test.arena.Counters().committed_bytes, kFirstSlices * kSliceSize);
+  }
 }
 
-TEST(ArenaTest, NothingIsMappedButReadableDescriptorsBeforeTheFirstSpan) {
+TEST(ArenaTest, LittleIsMappedBeforeTheFirstSpan) {
   TestArena test;
-  EXPECT_EQ(test.pages.mapped_bytes(), (kHeapBytes >> kSliceShift) * sizeof(SliceDescriptor));
+  const size_t descriptors = (kHeapBytes >> kSliceShift) * sizeof(SliceDescriptor);
+  EXPECT_LE(test.pages.mapped_bytes(), descriptors + kFirstSlices * kSliceSize + (1500 << 10));
+}
+
+TEST(ArenaTest, WhereLittleIsLeftOnlyWhatIsNeededIsCommitted) {
+  TestArena test;
+  for (uint32_t i = 0; i < kFirstSlices; ++i) ASSERT_TRUE(IsSpan(test.Allocate(1)));
+  test.pages.FailAfter(0);
+  EXPECT_EQ(test.Allocate(1), 1 + kFirstSlices);
+  EXPECT_EQ(test.arena.Counters().committed_bytes, (kFirstSlices + 1) * kSliceSize);
+}
+
+TEST(ArenaTest, PagesApartLieBetweenPagesWithoutAccess) {
+  FakePageSource pages;
+  SeededStream random(1);
+  Arena arena;
+  std::array<ApartPages, 3> apart = {{{.bytes = 1}, {.bytes = 0}, {.bytes = 10'000}}};
+  ASSERT_TRUE(arena.Create(pages, kHeapBytes, kBlockBytesPerSlice, random, {}, apart));
+  EXPECT_EQ(apart[1].start, nullptr);
+  for (const ApartPages& room : {apart[0], apart[2]}) {
+    auto* bytes = static_cast<volatile char*>(room.start);
+    bytes[0] = bytes[room.bytes - 1] = 1;
+    const size_t size = prim::RoundUp(room.bytes, prim::PageSize());
+    EXPECT_DEATH(bytes[-1] = 1, "");
+    EXPECT_DEATH(bytes[size] = 1, "");
+  }
 }
 
 TEST(ArenaTest, LittleIsCommittedThatWasNotHandedOut) {
@@ -198,13 +230,13 @@ TEST(ArenaTest, LittleIsCommittedThatWasNotHandedOut) {
   for (size_t used = 1; IsSpan(test.Allocate(1)); ++used) {
     const size_t committed = test.arena.Counters().committed_bytes >> kSliceShift;
     ASSERT_GE(committed, used);
-    ASSERT_LE(committed, used + std::min<size_t>(used / 64, 15));
+    ASSERT_LE(committed, used + std::clamp<size_t>(used / 64, kFirstSlices - 1, 15));
   }
 }
 
 TEST(ArenaTest, WhereSomebodyElseMappedSomethingIsNeverUsed) {
   TestArena test;
-  ASSERT_EQ(test.Allocate(1), 1u);
+  ASSERT_EQ(test.Allocate(kFirstSlices), 1u);
   test.pages.SayTaken(true);
   test.pages.FailAfter(0);
   const uint32_t first = test.Allocate(3);
