@@ -224,8 +224,8 @@ void Quarantine::FileRipe(core::ThreadHeap& heap, Block* block) {
   const core::SizeClass size_class = block->size_class;
   Line& line = lines_[size_class];
   line.waiting -= block->count;
-  if (block->shift == kShortShift && MoveToMagazine(heap, block)) return;
   if (heap.AllocationsOf(size_class) == line.deserted_at) return Dissolve(heap, block);
+  if (block->shift == kShortShift && MoveToMagazine(heap, block)) return;
   line.ripe.Append(block);
   line.ripe_slots += block->count;
   // One block may always wait.
@@ -384,7 +384,10 @@ void Quarantine::Groom(core::ThreadHeap& heap) {
     Line& line = lines_[c];
     const core::SizeClass size_class = static_cast<core::SizeClass>(c);
     const uint64_t allocations = heap.AllocationsOf(size_class);
-    if (allocations == line.allocations) DissolveRipe(heap, line);
+    if (allocations == line.allocations && line.ripe.oldest != nullptr) {
+      DissolveRipe(heap, line);
+      line.deserted_at = allocations;
+    }
     line.allocations = allocations;
     if (line.filling == nullptr) continue;
     const uint32_t filled =

@@ -17,7 +17,7 @@
 // magazine of their class, or to their slabs where there is no room.
 //
 // Ripe blocks stay while they hold no more than a magazine may; beyond that their slots go back to
-// their slabs. All of them do in the end when nobody allocates of their class.
+// their slabs, and all of them do when nobody allocates of their class for a while.
 //
 // What leaves was wiped when it was freed, and one in check_interval slots is checked to be still
 // zero; where every allocation is checked, only what leaves to a slab.

@@ -631,7 +631,8 @@ void ThreadHeap::ReleaseEverything(bool keep_one) {
   for (unsigned c = 0; c < kSizeClassCount; ++c) {
     ReturnStale(static_cast<SizeClass>(c));
     while (magazines[c].count() > 0) FlushHalf(static_cast<SizeClass>(c));
-    bins_[c].refill = 0;
+    bins_[c].refill = bins_[c].overflows = 0;
+    bins_[c].allocations_at_overflow = UINT64_MAX;
   }
   const HeapPlug& plug = heap_constants->options.plug;
   if (plug.drain != nullptr) plug.drain(*this);
