@@ -50,16 +50,14 @@ uintptr_t SpanStart(const Run& run) { return run.arena->AddressOf(run.first_slic
 uintptr_t SpanEnd(const Run& run) { return run.arena->AddressOf(run.first_slice + run.slices); }
 uintptr_t DataEnd(const Run& run) { return run.pages + run.page_bytes; }
 
-bool IsByLevel(RunPlacement placement) {
-  return placement == RunPlacement::kByLevel || placement == RunPlacement::kGrown;
-}
+bool IsByLevel(RunPlacement placement) { return placement <= RunPlacement::kGrown; }
 
 // Where the data starts within the first page: at its start, or so that its end meets the guard.
 uintptr_t PlaceData(const Run& run, size_t bytes, size_t alignment, RunPlacement placement) {
-  if (placement == RunPlacement::kGrown && bytes >= kMoveThreshold) return run.pages;
   if (IsByLevel(placement)) {
-    placement =
-        heap_constants->options.end_aligned_runs ? RunPlacement::kEnd : RunPlacement::kStart;
+    const bool at_end = heap_constants->options.end_aligned_runs &&
+                        (placement == RunPlacement::kByLevel || bytes < kMoveThreshold);
+    placement = at_end ? RunPlacement::kEnd : RunPlacement::kStart;
     if (alignment < kSlotAlignment) alignment = kSlotAlignment;
   }
   if (placement == RunPlacement::kStart) return run.pages;
@@ -674,7 +672,15 @@ Run* AllocateRun(ThreadHeap& heap, size_t bytes, size_t alignment, RunPlacement 
 namespace {
 
 // Holds a run, or where the level says so and much is freed, perhaps. Returns: whether it is held.
-bool HoldByRate(Run& run, ThreadHeap* heap, size_t hold_bytes, uint64_t now_ms) {
+ABSL_ATTRIBUTE_NOINLINE bool HoldRun(Run& run, ThreadHeap* heap, size_t hold_bytes,
+                                     uint64_t now_ms) {
+  // A thread that can make no guard keeps runs as they are.
+  if (prim::IsStrictThread()) return false;
+  // What is kept counts against a limit.
+  const bool rationed = prim::linux_page_source.rationed();
+  if (rationed) hold_bytes = std::min(hold_bytes, kRationedHoldBytes);
+  if (run.trace != nullptr) return held_traced_runs->Hold(run, hold_bytes, now_ms);
+  if (rationed) return held_runs->Hold(run, hold_bytes, now_ms);
   const size_t pages = PagesOf(run);
   const bool small = run.page_bytes <= kLargestHidden;
   if (heap_constants->options.hold_by_rate) {
@@ -744,18 +750,9 @@ void FreeRun(Run& run, size_t hold_bytes) {
   heap != nullptr ? heap->CountRun(0, -1, -bytes) : heap_registry.CountRun(0, -1, -bytes);
   run.contents = RunContents::kOld;
   const uint64_t now = prim::CoarseMilliseconds();
-  // What is kept counts against a limit, and is not given up for what the program itself maps. A
-  // thread that can make no guard keeps runs as they are.
-  const bool rationed = prim::linux_page_source.rationed();
-  bool kept = false;
-  if (hold_bytes > 0 && !prim::IsStrictThread()) {
-    kept =
-        rationed || run.trace != nullptr
-            ? (run.trace != nullptr ? held_traced_runs : held_runs)
-                  ->Hold(run, rationed ? std::min(hold_bytes, kRationedHoldBytes) : hold_bytes, now)
-            : HoldByRate(run, heap, hold_bytes, now);
-  }
-  if (!kept && !rationed) kept = run_cache->Put(run, now);
+  // Nothing is cached that is not given up for what the program itself maps.
+  const bool kept = (hold_bytes > 0 && HoldRun(run, heap, hold_bytes, now)) ||
+                    (!prim::linux_page_source.rationed() && run_cache->Put(run, now));
   if (!kept) ReleaseRun(run, now);
   if (heap != nullptr) heap->Housekeep(now);
 }

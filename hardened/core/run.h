@@ -91,9 +91,9 @@ bool Unhold(Run& run);
 // Where the data of a run lies in its pages.
 enum class RunPlacement : uint8_t {
   kByLevel,  // as CoreOptions say
+  kGrown,    // as the level says up to 1 MiB; longer runs start their page, so that they can move
   kStart,    // against the guard in front
   kEnd,      // against the guard behind, as far as the alignment allows
-  kGrown,    // as the level says up to 1 MiB; longer runs start their page, so that they can move
 };
 
 // Makes a run of at least `bytes` aligned to `alignment` (a power of two). Its record is dead, its

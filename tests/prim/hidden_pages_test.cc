@@ -42,8 +42,9 @@ class Pages {
   char* start_;
 };
 
-// With whatever guards this process has. Aborts where they are not as promised.
+// With whatever guards this process can make now. Aborts where they are not as promised.
 void UseHiddenPages() {
+  LinuxPageSource source;
   Pages pages;
   char* const start = pages.start();
   const size_t bytes = pages.bytes();
@@ -51,17 +52,17 @@ void UseHiddenPages() {
   const auto require = [](bool holds) {
     if (!holds) abort();
   };
-  require(linux_page_source.Hide(start, bytes));
+  require(source.Hide(start, bytes));
   require(Faults(start) && Faults(last));
-  require(linux_page_source.Show(start, bytes));
+  require(source.Show(start, bytes));
   require(start[0] == 'x' && *last == 'x');
-  require(linux_page_source.Hide(start, bytes));
-  require(linux_page_source.GuardHidden(start, bytes));
+  require(source.Hide(start, bytes));
+  require(source.GuardHidden(start, bytes));
   require(Faults(start) && Faults(last));
-  require(linux_page_source.RemoveGuard(start, bytes, GuardChange::kWhole));
+  require(source.RemoveGuard(start, bytes, GuardChange::kWhole));
   require(start[0] == 0 && *last == 0);
   start[0] = *last = 'y';
-  const PageSourceCounters& counters = linux_page_source.counters();
+  const PageSourceCounters& counters = source.counters();
   require(counters.guard == counters.unguard);
 }
 
