@@ -59,7 +59,7 @@ HARDENED_RACY_LOOK bool NeighboursLookIntact(const core::SliceDescriptor& slice,
       const uintptr_t start = address - slot_size;
       const uint16_t life = record[-1].load(std::memory_order_relaxed);
       if (!SlotCanary::Intact(kNeighbourWords, start, slot_size, core::SlackOf(left),
-                              SlotCanary::NewestValue(start, life))) {
+                              SlotCanary::Value(start, life))) {
         return false;
       }
     }

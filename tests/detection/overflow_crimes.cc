@@ -6,8 +6,10 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <string_view>
@@ -72,12 +74,22 @@ struct Progress {
   size_t next_size;
 };
 
+// Whether there is memory behind a block; where there is none the last slot of a slab is watched by
+// the machine, whatever the level.
+bool HasMemoryBehind(const unsigned char* end) {
+  unsigned char byte;
+  const iovec local = {&byte, 1};
+  const iovec remote = {const_cast<unsigned char*>(end), 1};
+  return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == 1;
+}
+
 // One overflow of each size from `first` on, until one is reported.
 void OverflowSizesFrom(Progress& progress, size_t last) {
   const size_t bytes = Number(0);
   for (size_t n = progress.next_size; n <= last; ++n) {
     progress.next_size = n + 1;
     auto* block = static_cast<unsigned char*>(Malloc(n));
+    while (!HasMemoryBehind(block + n)) block = static_cast<unsigned char*>(Malloc(n));
     unsigned char written[16];
     if (getrandom(written, bytes, 0) != static_cast<ssize_t>(bytes)) _exit(kBadArguments);
     if (WordIs(1, "nul")) memset(written, 0, bytes);
