@@ -11,7 +11,8 @@
 
 namespace hardened::prim {
 
-constinit thread_local uint16_t locks_held = 0;
+constinit thread_local uint8_t locks_held = 0;
+constinit thread_local uint16_t lock_wanted = 0;
 
 namespace {
 
@@ -30,7 +31,7 @@ constexpr int kForOtherFork = 10 * kPatienceOfSleep;
 
 // Forks under way, of all threads; and of this one, each within the one before.
 constinit std::atomic<uint32_t> forks{0};
-constinit thread_local uint16_t own_forks = 0;
+constinit thread_local uint8_t own_forks = 0;
 
 // Lets the sibling hyperthread run.
 inline void Pause() {
@@ -89,7 +90,9 @@ void Lock::AcquireSlow() {
 }
 
 void Lock::Freeze() {
-  int patience = locks_held == 0 ? kForHolder : kPatienceOfSleep;
+  // Where this thread was about to take it, the holder is another one, and has to be done.
+  const bool others = locks_held == 0 || lock_wanted == Number();
+  int patience = others ? kForHolder : kPatienceOfSleep;
   uint32_t frozen = kFrozen;
   for (;;) {
     const uint32_t state = state_.load(std::memory_order_relaxed);
@@ -155,10 +158,12 @@ void EndForkInChild() {
 bool Lock::AcquireWithPatience() {
   // A holder that was preempted needs a turn of the scheduler, one that sleeps in the kernel more.
   constexpr int kYields = 1000;
+  const Wanting wanting(*this);
   for (int i = 0; i < kYields; ++i) {
-    if (TryLock()) return true;
+    if (TryTake()) return true;
     kernel::SystemCall(SYS_sched_yield);
   }
+  --locks_held;
   return false;
 }
 

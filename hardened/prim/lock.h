@@ -27,7 +27,11 @@ namespace hardened::prim {
 
 // Locks that the calling thread holds or is about to: then waiting in fork() may be for itself.
 [[gnu::visibility("hidden"),
-  gnu::tls_model("initial-exec")]] extern constinit thread_local uint16_t locks_held;
+  gnu::tls_model("initial-exec")]] extern constinit thread_local uint8_t locks_held;
+// A number of the one among them that it does not hold yet; 0: none. Below a signal handler that
+// forks, the child goes on with just this lock, and with what it guards.
+[[gnu::visibility("hidden"),
+  gnu::tls_model("initial-exec")]] extern constinit thread_local uint16_t lock_wanted;
 
 class ABSL_LOCKABLE Lock {
  public:
@@ -36,7 +40,7 @@ class ABSL_LOCKABLE Lock {
   Lock& operator=(const Lock&) = delete;
 
   void Acquire() ABSL_EXCLUSIVE_LOCK_FUNCTION() {
-    ++locks_held;
+    const Wanting wanting(*this);
     if (!TryTake()) [[unlikely]]
       AcquireSlow();
   }
@@ -50,7 +54,7 @@ class ABSL_LOCKABLE Lock {
 
   // Returns: whether the caller holds the lock.
   bool TryLock() ABSL_EXCLUSIVE_TRYLOCK_FUNCTION(true) {
-    ++locks_held;
+    const Wanting wanting(*this);
     if (TryTake()) return true;
     --locks_held;
     return false;
@@ -61,7 +65,7 @@ class ABSL_LOCKABLE Lock {
   bool AcquireWithPatience() ABSL_EXCLUSIVE_TRYLOCK_FUNCTION(true);
 
   // Before a fork, after BeginFork(): waits until nobody holds the lock, and freezes it. Gives up
-  // after some seconds, and at once where the holder may be this thread, below a signal handler.
+  // after some seconds, and soon where the holder may be this thread, below a signal handler.
   void Freeze();
   // After a fork, in the parent: frees the lock if it is frozen.
   void Thaw();
@@ -84,6 +88,26 @@ class ABSL_LOCKABLE Lock {
   static constexpr uint32_t kContended = 2;  // held, and somebody may sleep
   static constexpr uint32_t kFrozen = 3;
   static constexpr uint32_t kFrozenContended = 4;  // frozen, and somebody may sleep
+
+  // While the calling thread takes a lock, which counts as held afterwards.
+  class Wanting {
+   public:
+    explicit Wanting(const Lock& lock) : outer_(lock_wanted) {
+      lock_wanted = lock.Number();
+      ++locks_held;
+    }
+    ~Wanting() { lock_wanted = outer_; }
+    Wanting(const Wanting&) = delete;
+    Wanting& operator=(const Wanting&) = delete;
+
+   private:
+    const uint16_t outer_;  // of what this thread was at below the signal handler that it is in
+  };
+
+  // Seldom that of another lock.
+  uint16_t Number() const {
+    return static_cast<uint16_t>(reinterpret_cast<uintptr_t>(this) / sizeof(Lock) | 1);
+  }
 
   bool TryTake() { return Change(kFree, kHeld); }
   // Pairs with the release operations in Release() and Thaw().
