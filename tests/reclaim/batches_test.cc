@@ -157,7 +157,11 @@ TEST(BatchesTest, SlotsGoAloneWhereThereIsNoMemoryForABatch) {
       const core::ThreadHeap::SlowSide slow_side(heap);
       heap.Collect(UINT32_MAX);
     });
-    Expect(core::heap_registry.Total().taken_slots == taken_before, "slots did not come back");
+    const uint64_t taken = core::heap_registry.Total().taken_slots;
+    if (taken != taken_before) {
+      fprintf(stderr, "%lld of ", static_cast<long long>(taken - taken_before));
+      Expect(false, "the slots did not come back");
+    }
     owner.Run([] {
       std::set<char*> live;
       for (size_t i = 0; i < kMany; ++i) {
