@@ -9,7 +9,8 @@
 //              v  the old pointer after a realloc that moved
 //              i  a pointer into a block, aligned         m  the same, misaligned
 //              w  a pointer from elsewhere                n  an address of the heap, any
-//              l  a freed block overwritten while it waits for its owner's collection
+//              l  the link overwritten of a block that a thread freed whose exit had begun, while
+//                 it waits for its owner's collection
 //   and, where the level looks for it:
 //              o  a byte behind a block changed           a  a byte of a freed block changed
 //              k  a block ended by the wrong call         z  a block ended with the wrong size
@@ -38,6 +39,7 @@
 #include "fuzzers/heap_runner.h"
 #include "hardened/entry_point.h"
 #include "hardened/prim/corruption_report.h"
+#include "tests/support/late_free.h"
 #include FUZZED_POLICY_HEADER
 
 #define HARDENED_STRING_OF(text) #text
@@ -287,7 +289,8 @@ bool Prepare(const Plan& plan, const Runner& runner, void* on_stack, Charge* cha
     }
     case Crime::kWrongCall:
     case Crime::kWrongSize:
-      if (kFeatures.actions[Event::kMismatch] == EventAction::kIgnore || block == nullptr) return false;
+      if (kFeatures.actions[Event::kMismatch] == EventAction::kIgnore || block == nullptr)
+        return false;
       about_block();
       charge->survives = kFeatures.actions[Event::kMismatch] == EventAction::kReport;
       if (plan.crime == Crime::kWrongCall) {
@@ -317,7 +320,14 @@ constexpr int kNotCommitted = 77;
 void CommitBadLink(const Charge& charge) {
   void* const pointer = H::Allocate(charge.bytes, AllocationKind::kMalloc);
   HARDENED_CHECK(pointer != nullptr);
-  std::thread([pointer] { H::Free(pointer, EntryPoint::kFree); }).join();
+  // With its canary the largest is a run.
+  if (SliceOf(pointer).use != core::SliceUse::kSlab) _exit(kNotCommitted);
+  // What other threads free comes to its owner without a link (ARCHITECTURE.md, D64).
+  static void* freed_late;
+  freed_late = pointer;
+  const auto use = [] { H::Free(H::Allocate(1, AllocationKind::kMalloc), EntryPoint::kFree); };
+  const auto late = [] { H::Free(freed_late, EntryPoint::kFree); };
+  HARDENED_CHECK(AtTheEndOfAThread(use, late));
   TellPointer(pointer);
   uint64_t word;
   std::memcpy(&word, pointer, sizeof(word));
@@ -346,7 +356,8 @@ void CommitInChild(const Charge& charge) {
   };
   switch (plan.crime) {
     case Crime::kWriteAfterFree:
-      H::Free(charge.pointer, FittingFree(charge.kind));
+      // Freed elsewhere, it waits for its owner, wiped and without a link.
+      OnThread(plan.free_elsewhere, [&] { H::Free(charge.pointer, FittingFree(charge.kind)); });
       change();
       static_cast<core::ThreadHeap*>(core::current_heap)->ReleaseEverything(/*keep_one=*/false);
       return;
