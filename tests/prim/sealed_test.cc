@@ -62,7 +62,7 @@ TEST(SealedDeathTest, AskingForWritingAfterSealingFailsACheck) {
     g_settings.Writable().number = 1;
   });
   EXPECT_TRUE(child.died_of(SIGABRT)) << child.status;
-  EXPECT_NE(child.text.find("!sealed_"), std::string::npos) << child.text;
+  EXPECT_NE(child.text.find("!settled_"), std::string::npos) << child.text;
 }
 
 TEST(SealedTest, ASealCannotBeUndoneWhereTheKernelKnowsSeals) {
