@@ -239,15 +239,18 @@ void ForksInHandlerOfOneThread() {
 void ForksInHandlerOfManyThreads() {
   std::atomic<bool> stop = false;
   std::vector<std::thread> others;
+  // From their first moment on: a child of theirs would never stop.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, &before);
   for (uint32_t i = 1; i <= 2; ++i) {
     others.emplace_back([&, i] {
-      sigset_t all;
-      sigfillset(&all);
-      pthread_sigmask(SIG_BLOCK, &all, nullptr);
       uint32_t random = i;
       while (!stop) Churn(random, 100);
     });
   }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
   HandleAlarm();
   uint32_t random = 7;
   while (forks_in_handler < kForksInHandler && !is_child) Churn(random, 100);
