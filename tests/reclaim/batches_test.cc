@@ -158,7 +158,8 @@ TEST(BatchesTest, SlotsGoAloneWhereThereIsNoMemoryForABatch) {
       heap.Collect(UINT32_MAX);
     });
     const uint64_t taken = core::heap_registry.Total().taken_slots;
-    if (taken != taken_before) {
+    // This thread may have put its parent's stock back meanwhile.
+    if (taken > taken_before) {
       fprintf(stderr, "%lld of ", static_cast<long long>(taken - taken_before));
       Expect(false, "the slots did not come back");
     }
