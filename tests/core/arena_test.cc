@@ -218,7 +218,8 @@ TEST(ArenaTest, PagesApartLieBetweenPagesWithoutAccess) {
   EXPECT_EQ(apart[1].start, nullptr);
   for (const ApartPages& room : {apart[0], apart[2]}) {
     auto* bytes = static_cast<volatile char*>(room.start);
-    bytes[0] = bytes[room.bytes - 1] = 1;
+    bytes[0] = 1;
+    bytes[room.bytes - 1] = 1;
     const size_t size = prim::RoundUp(room.bytes, prim::PageSize());
     EXPECT_DEATH(bytes[-1] = 1, "");
     EXPECT_DEATH(bytes[size] = 1, "");
