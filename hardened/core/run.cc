@@ -539,7 +539,6 @@ ABSL_ATTRIBUTE_NOINLINE Run* Refit(Run& run, size_t page_bytes) {
   }
   if (accessible && run.pages + page_bytes + prim::PageSize() <= SpanEnd(run) &&
       ResizePages(run, page_bytes) && run.page_bytes == page_bytes) {
-    Describe(run);
     return &run;
   }
   ReleaseRun(run, run.freed_ms);
@@ -604,10 +603,6 @@ Run* MakeRun(ThreadHeap& heap, const RunLayout& layout, size_t alignment) {
   if (run != nullptr) GuardRun(run);
   return run;
 }
-
-}  // namespace
-
-namespace {
 
 // Makes a run, or one from the cache, what was asked for.
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline Run* Finish(ThreadHeap& heap, Run* run, bool fresh,

@@ -22,7 +22,8 @@ Sandbox Look() {
   const long mode = kernel::internal::SystemCall6(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0, 0);
   const Sandbox found = mode == 0 ? Sandbox::kNone : Sandbox::kInherited;
   Sandbox known = Sandbox::kUnknown;
-  return internal::sandbox.compare_exchange_strong(known, found, std::memory_order_relaxed) ? found : known;
+  return internal::sandbox.compare_exchange_strong(known, found, std::memory_order_relaxed) ? found
+                                                                                            : known;
 }
 
 bool IsNew(long number, long advice) {
@@ -41,7 +42,8 @@ Sandbox CurrentSandbox() {
 
 void EnterSandbox() {
   // With the same order in CallPermit::Ask(): either it sees the sandbox or its call is seen here.
-  if (internal::sandbox.exchange(Sandbox::kEntered, std::memory_order_seq_cst) == Sandbox::kEntered) return;
+  if (internal::sandbox.exchange(Sandbox::kEntered, std::memory_order_seq_cst) == Sandbox::kEntered)
+    return;
   for (int i = 0; i < kPatience; ++i) {
     if (CallPermit::calls_in_flight_.load(std::memory_order_seq_cst) == 0) return;
     kernel::internal::SystemCall6(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
